@@ -1,0 +1,240 @@
+import type { Follower, Transfer } from './follower.js';
+import type { Host } from './host.js';
+import type { Ordinal } from './ids.js';
+import {
+  LearnProbe,
+  type LearnState,
+  Reconfigure,
+  type SnapshotAck,
+  SnapshotChunk,
+} from './message.js';
+import type { Primary } from './primary.js';
+
+/** A learner this close to the end of the log begins to count for commits. */
+const NEAR_ENTRIES = 256;
+const LOG_READ_BYTES = 512 * 1024;
+const CHUNK_RECORDS = 2048;
+const CHUNK_ATTEMPTS = 5;
+
+/**
+ * The sending end of catching up. A learner is asked what it holds; then it gets log entries if
+ * the log still has them, else a snapshot and the log from the snapshot's base on. The snapshot is
+ * fuzzy: records may be newer than its base, and replaying the log from the base makes them right
+ * because entries state effects.
+ *
+ * A learner counts for commits from *before* it is proposed to the view leader, so that no entry
+ * can be committed without a replica that the view leader may already rely on.
+ */
+export class CatchUp {
+  constructor(
+    private readonly primary: Primary,
+    private readonly host: Host,
+  ) {}
+
+  /** Ask what the learner holds, if a transfer permit is free; else a later tick does. */
+  probe(follower: Follower): void {
+    const { host, primary } = this;
+    this.stop(follower);
+    follower.mode = 'probe';
+    follower.match = 0;
+    follower.sentMs = -Infinity;
+    if (!host.beginTransfer()) return;
+    follower.permit = true;
+    follower.sentMs = host.now;
+    host.send(follower.ordinal, new LearnProbe(primary.bucket.id, primary.ballot));
+  }
+
+  /** Give up what is under way for this follower. */
+  stop(follower: Follower): void {
+    follower.transfer = null;
+    follower.reading = false;
+    this.freePermit(follower);
+  }
+
+  onState(from: Ordinal, message: LearnState): void {
+    const follower = this.primary.followers.get(from);
+    if (follower?.mode !== 'probe' || message.ballot !== this.primary.ballot) return;
+    const { commitPoint } = this.primary.bucket;
+    if (message.commitPoint > commitPoint) return;
+    if (message.commitPoint === 0 && commitPoint > 0) {
+      this.beginSnapshot(follower, message.transfer);
+      return;
+    }
+    follower.match = message.commitPoint;
+    follower.next = message.commitPoint + 1;
+    follower.previousBallot = message.commitBallot;
+    follower.mode = 'log';
+    follower.snapshotUnder = message.transfer;
+    this.advance(follower);
+  }
+
+  /** Go on with a follower that is not at the live end of the log. */
+  advance(follower: Follower): void {
+    const { primary } = this;
+    if (follower.mode === 'replicate') {
+      if (follower.next > primary.bucket.commitPoint) return;
+      // Commits went past it while it was not counted.
+      follower.mode = 'log';
+    }
+    if (follower.mode !== 'log' || follower.reading) return;
+    if (follower.next > primary.bucket.commitPoint) {
+      follower.mode = 'replicate';
+      this.freePermit(follower);
+      primary.sendPrepared(follower);
+      this.propose();
+      return;
+    }
+    if (follower.match + 1 < follower.next) return;
+    this.readLog(follower);
+  }
+
+  onChunkAck(from: Ordinal, message: SnapshotAck): void {
+    const follower = this.primary.followers.get(from);
+    const transfer = follower?.transfer;
+    if (follower === undefined || transfer === null || transfer === undefined) return;
+    const { chunk } = transfer;
+    if (message.transfer !== transfer.transfer || message.index !== chunk?.index) return;
+    const bytes = chunk.records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+    this.host.spend(follower.ordinal, chunk.records.length, bytes);
+    follower.recordsSent += chunk.records.length;
+    follower.bytesSent += bytes;
+    if (!chunk.last) {
+      transfer.after = chunk.records.at(-1)?.key ?? transfer.after;
+      transfer.index += 1;
+      transfer.chunk = null;
+      this.readChunk(follower, transfer);
+      return;
+    }
+    follower.transfer = null;
+    follower.match = transfer.base;
+    follower.next = transfer.base + 1;
+    follower.previousBallot = transfer.baseBallot;
+    follower.mode = 'log';
+    this.advance(follower);
+  }
+
+  /** Count learners that are near, and propose those that are in sync. */
+  propose(): void {
+    const { primary, host } = this;
+    const { bucket } = primary;
+    if (!primary.ready) return;
+    for (const follower of primary.followers.values()) {
+      if (!follower.learner || follower.mode !== 'replicate') continue;
+      if (!follower.counted) {
+        if (bucket.last - follower.match > NEAR_ENTRIES) continue;
+        follower.counted = true;
+        follower.countedFrom = bucket.last;
+      }
+      if (follower.match < follower.countedFrom) continue;
+      if (host.now - follower.proposedMs < host.settings.resendMs) continue;
+      follower.proposedMs = host.now;
+      const { ordinal, recordsSent, bytesSent } = follower;
+      const request = new Reconfigure(bucket.id, primary.epoch, ordinal, recordsSent, bytesSent);
+      host.outbox.toLeader(request);
+    }
+  }
+
+  tick(): void {
+    const { now, settings } = this.host;
+    for (const follower of this.primary.followers.values()) {
+      const quiet = now - follower.sentMs >= settings.resendMs;
+      if (follower.mode === 'probe' && quiet) this.probe(follower);
+      else if (follower.mode === 'snapshot') this.tickSnapshot(follower, now);
+      else if (follower.mode === 'log' && quiet && !follower.reading) this.retryLog(follower);
+    }
+    this.propose();
+  }
+
+  private freePermit(follower: Follower): void {
+    if (!follower.permit) return;
+    follower.permit = false;
+    this.host.endTransfer();
+  }
+
+  private retryLog(follower: Follower): void {
+    follower.sentMs = this.host.now;
+    // What was sent may be lost; probing again is cheap and cannot be wrong.
+    if (follower.match + 1 < follower.next) this.probe(follower);
+    else this.advance(follower);
+  }
+
+  private readLog(follower: Follower): void {
+    const { host, primary } = this;
+    const { ballot } = primary;
+    follower.reading = true;
+    const token = host.expect((completion) => {
+      if (completion.type !== 'logRead') return;
+      if (primary.ballot !== ballot || primary.followers.get(follower.ordinal) !== follower) return;
+      if (follower.mode !== 'log' || !follower.reading) return;
+      follower.reading = false;
+      if (completion.entries === null) {
+        this.beginSnapshot(follower, follower.snapshotUnder);
+        return;
+      }
+      const { commitPoint } = primary.bucket;
+      const committed = completion.entries.filter((entry) => entry.sequence <= commitPoint);
+      if (committed.length > 0) primary.sendEntries(follower, committed, false);
+    });
+    host.outbox.readLog(token, primary.bucket.id, follower.next, LOG_READ_BYTES);
+  }
+
+  private beginSnapshot(follower: Follower, transfer: number): void {
+    const { bucket } = this.primary;
+    follower.mode = 'snapshot';
+    follower.match = 0;
+    follower.transfer = {
+      transfer,
+      base: bucket.commitPoint,
+      baseBallot: bucket.commitBallot,
+      meta: bucket.meta(),
+      chunk: null,
+      index: 0,
+      after: '',
+      attempts: 0,
+      waiting: false,
+    };
+    this.readChunk(follower, follower.transfer);
+  }
+
+  private readChunk(follower: Follower, transfer: Transfer): void {
+    const { host, primary } = this;
+    const { bucket } = primary;
+    if (host.transferBudget() < 0) {
+      transfer.waiting = true;
+      return;
+    }
+    transfer.waiting = false;
+    const token = host.expect((completion) => {
+      if (completion.type !== 'scanned' || follower.transfer !== transfer) return;
+      transfer.chunk = new SnapshotChunk(
+        bucket.id,
+        primary.ballot,
+        transfer.transfer,
+        transfer.index,
+        !completion.more,
+        completion.records,
+        transfer.meta,
+      );
+      transfer.meta = null;
+      transfer.attempts = 0;
+      follower.sentMs = host.now;
+      host.send(follower.ordinal, transfer.chunk);
+    });
+    const { chunkBytes } = host.settings;
+    host.outbox.scan(token, bucket.id, transfer.after, CHUNK_RECORDS, chunkBytes);
+  }
+
+  private tickSnapshot(follower: Follower, now: number): void {
+    const { transfer } = follower;
+    if (transfer === null) return;
+    if (transfer.waiting) this.readChunk(follower, transfer);
+    if (transfer.chunk === null || now - follower.sentMs < follower.resendMs) return;
+    transfer.attempts += 1;
+    if (transfer.attempts > CHUNK_ATTEMPTS) {
+      this.probe(follower);
+      return;
+    }
+    follower.sentMs = now;
+    this.host.send(follower.ordinal, transfer.chunk);
+  }
+}

@@ -1,0 +1,281 @@
+import { transactionKey } from './bucket.js';
+import { type Entry, EntryKind } from './entry.js';
+import { bucketOf } from './hash.js';
+import type { Host } from './host.js';
+import type { BucketId, Version } from './ids.js';
+import {
+  Decide,
+  type DecideAck,
+  type DecisionQuery,
+  type TransactionId,
+  type Vote,
+  VoteRequest,
+} from './message.js';
+import { type ConditionalWrite, NO_RECORDS, type Operation, Result } from './operation.js';
+import type { Primary } from './primary.js';
+import { Code } from './refusal.js';
+import type { Serving } from './serving.js';
+
+/** One transaction this bucket coordinates. */
+interface Transaction {
+  readonly id: TransactionId & { readonly settledBelow: number };
+  readonly participants: readonly BucketId[];
+  readonly writes: ReadonlyMap<BucketId, ConditionalWrite[]>;
+  readonly requests: { request: number; operation: Operation }[];
+  /** voting · deciding: the decision is being logged · decided: participants are being told */
+  phase: 'voting' | 'deciding' | 'decided';
+  readonly votes: Set<BucketId>;
+  readonly confirmed: Set<BucketId>;
+  version: Version;
+  commit: boolean;
+  code: Code;
+  detail: string;
+  toldMs: number;
+  /** Voting ends then: a participant that cannot be reached must not hold the others' locks. */
+  readonly deadlineMs: number;
+}
+
+/** The longest a vote may take, ms. */
+const VOTING_MS = 5000;
+
+/**
+ * The coordinator's half of a distributed commit (D3): the primary of the first key's bucket. The
+ * commit point is the decision entry, committed on this bucket's replicas; then the client is
+ * answered and the participants are told until each has confirmed. The first no decides at once.
+ * An abort is logged before anyone hears of it, so a straggling message cannot revive it.
+ */
+export class Coordinator {
+  private readonly transactions = new Map<string, Transaction>();
+
+  constructor(
+    private readonly primary: Primary,
+    private readonly serving: Serving,
+    private readonly host: Host,
+  ) {}
+
+  /** Take over decisions that not every participant has confirmed. */
+  begin(): void {
+    for (const [key, entry] of this.primary.bucket.decisions) {
+      if (this.transactions.has(key)) continue;
+      const participants = entry.transaction?.participants ?? [];
+      const transaction = this.create(key, entry, participants, new Map());
+      transaction.phase = 'decided';
+      transaction.commit = entry.transaction?.commit ?? false;
+      transaction.version = entry.version;
+      this.tell(transaction);
+    }
+  }
+
+  /** A setr whose first key is in this bucket. Duplicates were told apart before, by D4's table. */
+  start(request: number, operation: Operation): void {
+    const key = transactionKey(operation.client, operation.clientSequence);
+    const known = this.transactions.get(key);
+    if (known !== undefined) {
+      known.requests.push({ request, operation });
+      return;
+    }
+    const writes = this.byBucket(operation.writes ?? []);
+    const transaction = this.create(key, operation, Array.from(writes.keys()), writes);
+    transaction.requests.push({ request, operation });
+    this.askVotes(transaction);
+  }
+
+  onVote(message: Vote): void {
+    const transaction = this.find(message);
+    if (transaction?.phase !== 'voting') return;
+    if (!message.yes) {
+      transaction.code = message.code;
+      transaction.detail = message.detail;
+      this.decide(transaction, false);
+      return;
+    }
+    transaction.votes.add(message.bucket);
+    transaction.version = Math.max(transaction.version, message.version);
+    if (transaction.votes.size === transaction.participants.length) this.decide(transaction, true);
+  }
+
+  /** A participant holds an intent and nobody told it how the transaction ended. */
+  onQuery(message: DecisionQuery): void {
+    if (!this.primary.ready) return;
+    const transaction = this.find(message);
+    if (transaction !== undefined) {
+      if (transaction.phase === 'decided') this.tellOne(transaction, message.bucket);
+      return;
+    }
+    const { client, clientSequence } = message;
+    const verdict = this.primary.bucket.dedup.lookup(client, clientSequence);
+    if (verdict === 'new') {
+      const key = transactionKey(client, clientSequence);
+      const id = { client, clientSequence, settledBelow: 0 };
+      const abandoned = this.create(key, id, message.participants, new Map());
+      abandoned.code = Code.Conflict;
+      abandoned.detail = 'its coordinator was lost before it decided';
+      this.decide(abandoned, false);
+      return;
+    }
+    // Confirmed by all and forgotten. A commit needed an intent here that was then resolved, so
+    // this intent, if it exists, is a straggler of an aborted transaction.
+    if (verdict !== 'settled' && verdict.committed) return;
+    const { bucket, coordinatorBucket } = message;
+    this.host.sendToPrimary(
+      bucket,
+      new Decide(client, clientSequence, coordinatorBucket, bucket, false, 0),
+    );
+  }
+
+  onConfirmed(message: DecideAck): void {
+    const transaction = this.find(message);
+    if (transaction?.phase !== 'decided') return;
+    const { participants, confirmed, id } = transaction;
+    if (confirmed.has(message.bucket) || !participants.includes(message.bucket)) return;
+    confirmed.add(message.bucket);
+    if (confirmed.size === participants.length) {
+      this.serving.log(EntryKind.Forget, transaction.version, id, '', null, null);
+    }
+  }
+
+  onCommitted(entry: Entry): void {
+    if (entry.kind !== EntryKind.Decision && entry.kind !== EntryKind.Forget) return;
+    const key = transactionKey(entry.client, entry.clientSequence);
+    const transaction = this.transactions.get(key);
+    if (transaction === undefined) return;
+    if (entry.kind === EntryKind.Forget) {
+      this.transactions.delete(key);
+      return;
+    }
+    transaction.phase = 'decided';
+    for (const { request } of transaction.requests) {
+      this.host.answer(request, this.outcome(transaction));
+    }
+    transaction.requests.length = 0;
+    this.tell(transaction);
+  }
+
+  tick(): void {
+    const { now, settings } = this.host;
+    for (const transaction of this.transactions.values()) {
+      if (transaction.phase === 'voting' && now >= transaction.deadlineMs) {
+        transaction.code = Code.Unavailable;
+        transaction.detail = 'a participant did not vote in time';
+        this.decide(transaction, false);
+      }
+      if (now - transaction.toldMs < settings.resendMs) continue;
+      if (transaction.phase === 'voting') this.askVotes(transaction);
+      else if (transaction.phase === 'decided') this.tell(transaction);
+    }
+  }
+
+  /** The role ended: the next primary finds the decision, or none and aborts. */
+  end(): void {
+    for (const { requests } of this.transactions.values()) {
+      for (const { request, operation } of requests) this.host.route(request, operation);
+    }
+    this.transactions.clear();
+  }
+
+  private create(
+    key: string,
+    id: TransactionId & { readonly settledBelow: number },
+    participants: readonly BucketId[],
+    writes: ReadonlyMap<BucketId, ConditionalWrite[]>,
+  ): Transaction {
+    const { client, clientSequence, settledBelow } = id;
+    const transaction: Transaction = {
+      id: { client, clientSequence, settledBelow },
+      participants,
+      writes,
+      requests: [],
+      phase: 'voting',
+      votes: new Set(),
+      confirmed: new Set(),
+      version: 0,
+      commit: false,
+      code: Code.Ok,
+      detail: '',
+      toldMs: this.host.now,
+      deadlineMs: this.host.now + VOTING_MS,
+    };
+    this.transactions.set(key, transaction);
+    return transaction;
+  }
+
+  private find(id: TransactionId): Transaction | undefined {
+    return this.transactions.get(transactionKey(id.client, id.clientSequence));
+  }
+
+  private byBucket(writes: readonly ConditionalWrite[]): Map<BucketId, ConditionalWrite[]> {
+    const { bucketCount } = this.host.view.parameters;
+    const byBucket = new Map<BucketId, ConditionalWrite[]>();
+    for (const write of writes) {
+      const bucket = bucketOf(write.key, bucketCount);
+      const list = byBucket.get(bucket);
+      if (list === undefined) byBucket.set(bucket, [write]);
+      else list.push(write);
+    }
+    return byBucket;
+  }
+
+  private askVotes(transaction: Transaction): void {
+    transaction.toldMs = this.host.now;
+    const { id, participants, writes, votes } = transaction;
+    for (const bucket of participants) {
+      if (votes.has(bucket)) continue;
+      this.host.sendToPrimary(
+        bucket,
+        new VoteRequest(
+          id.client,
+          id.clientSequence,
+          id.settledBelow,
+          this.primary.bucket.id,
+          bucket,
+          participants,
+          writes.get(bucket) ?? [],
+        ),
+      );
+    }
+  }
+
+  private decide(transaction: Transaction, commit: boolean): void {
+    const { bucket } = this.primary;
+    transaction.phase = 'deciding';
+    transaction.commit = commit;
+    transaction.version = Math.max(transaction.version, bucket.version + 1);
+    const { participants, version, detail } = transaction;
+    const body = { coordinatorBucket: bucket.id, participants, writes: [], commit, detail };
+    this.serving.log(EntryKind.Decision, version, transaction.id, '', null, body);
+  }
+
+  private tell(transaction: Transaction): void {
+    transaction.toldMs = this.host.now;
+    for (const bucket of transaction.participants) {
+      if (!transaction.confirmed.has(bucket)) this.tellOne(transaction, bucket);
+    }
+  }
+
+  private tellOne(transaction: Transaction, bucket: BucketId): void {
+    const { id, commit, version } = transaction;
+    this.host.sendToPrimary(
+      bucket,
+      new Decide(id.client, id.clientSequence, this.primary.bucket.id, bucket, commit, version),
+    );
+  }
+
+  private outcome(transaction: Transaction): Result {
+    const { host, primary } = this;
+    const { commit, code, detail, version, participants } = transaction;
+    return new Result(
+      commit ? Code.Ok : code,
+      commit,
+      null,
+      version,
+      0,
+      host.view.epoch,
+      primary.bucket.id,
+      host.self,
+      detail,
+      NO_RECORDS,
+      false,
+      participants.length,
+    );
+  }
+}

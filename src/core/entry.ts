@@ -1,0 +1,57 @@
+import type { Ballot, BucketId, ClientId, Key, Sequence, Version } from './ids.js';
+
+/** The numbers are those of `EntryKind` on the wire and on the disk. */
+export const EntryKind = {
+  Set: 1,
+  Delete: 2,
+  Intent: 3,
+  Resolve: 4,
+  Decision: 5,
+  Forget: 6,
+} as const;
+
+export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
+
+/** One key's change inside a transaction; `value` null deletes. */
+export interface EntryWrite {
+  readonly key: Key;
+  readonly value: Uint8Array | null;
+}
+
+/**
+ * What an intent, resolve, decision or forget carries beside its (client, number), which is the
+ * transaction's identity.
+ */
+export interface TransactionBody {
+  readonly coordinatorBucket: BucketId;
+  /** Buckets that take part; of an intent and a decision. */
+  readonly participants: readonly BucketId[];
+  /** Of an intent: what to write if it commits. */
+  readonly writes: readonly EntryWrite[];
+  /** Of a resolve and a decision. */
+  readonly commit: boolean;
+  /** Of an aborting decision: why, for people. */
+  readonly detail: string;
+}
+
+/**
+ * One entry of a bucket's log. It states effects, never conditions, so that replay needs no
+ * judgement. One class with a fixed shape, since every write makes one.
+ */
+export class Entry {
+  constructor(
+    readonly kind: EntryKind,
+    readonly sequence: Sequence,
+    /** The ballot under which the entry was first logged; kept when it is prepared again. */
+    readonly ballot: Ballot,
+    readonly version: Version,
+    /** Wall clock of the primary in ms; ages the deduplication table, orders nothing. */
+    readonly atMs: number,
+    readonly client: ClientId,
+    readonly clientSequence: number,
+    readonly settledBelow: number,
+    readonly key: Key,
+    readonly value: Uint8Array | null,
+    readonly transaction: TransactionBody | null,
+  ) {}
+}

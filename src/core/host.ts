@@ -1,0 +1,71 @@
+import type { Bucket } from './bucket.js';
+import type { BucketId, Ordinal } from './ids.js';
+import type { Lease } from './lease.js';
+import type { PeerMessage } from './message.js';
+import type { Operation, Result } from './operation.js';
+import type { Completion, Outbox, StateStore } from './outbox.js';
+import type { Code } from './refusal.js';
+import type { View } from './view.js';
+
+/** Timings of a server machine that are not part of the view. Milliseconds. */
+export interface ServerSettings {
+  readonly heartbeatIntervalMs: number;
+  /** Unacknowledged messages are sent again after this long. */
+  readonly resendMs: number;
+  /** An intent older than this makes its participant ask for the decision. */
+  readonly intentAgeMs: number;
+  /** Snapshots one server sends at a time. */
+  readonly transfersAtOnce: number;
+  /** Bytes of records in one snapshot chunk. */
+  readonly chunkBytes: number;
+  /** Operations that may wait on one server (U3). */
+  readonly parkedAtOnce: number;
+}
+
+export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
+  heartbeatIntervalMs: 250,
+  resendMs: 200,
+  intentAgeMs: 500,
+  transfersAtOnce: 16,
+  chunkBytes: 256 * 1024,
+  parkedAtOnce: 100_000,
+};
+
+/** What the roles of one bucket may use of the server machine around them. */
+export interface Host {
+  readonly self: Ordinal;
+  readonly settings: ServerSettings;
+  readonly store: StateStore;
+  readonly lease: Lease;
+  readonly view: View;
+  /** Monotonic ms of the step being taken. */
+  readonly now: number;
+  /** Wall clock ms, for entry stamps. */
+  readonly wallMs: number;
+  /** Effects of the step being taken. */
+  readonly outbox: Outbox;
+  /** Send to a server, this one included. */
+  send(to: Ordinal, message: PeerMessage): void;
+  /** Send to the primary of a bucket as this server's view has it. */
+  sendToPrimary(bucket: BucketId, message: PeerMessage): void;
+  /** Keep an operation until `resubmit`, or refuse it with `code` when its time is over. */
+  park(request: number, operation: Operation, bucket: BucketId, code: Code, why: string): void;
+  /** Try the parked operations of a bucket again. */
+  resubmit(bucket: BucketId): void;
+  /** Route an operation as if it had just arrived. */
+  route(request: number, operation: Operation): void;
+  answer(request: number, result: Result): void;
+  refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
+  /** Call the bucket's primary role at the end of this batch of inputs. */
+  markDirty(bucket: Bucket): void;
+  /** A token for asynchronous work; `done` gets its completion. */
+  expect(done: (completion: Completion) => void): number;
+  /** Let a server that is behind have this server's view, within reason. */
+  shareView(to: Ordinal): void;
+  /** Bytes that may go to learners now; negative when the rate is used up. */
+  transferBudget(): number;
+  spend(to: Ordinal, records: number, bytes: number): void;
+  /** A permit among the concurrent transfers, or false. */
+  beginTransfer(): boolean;
+  endTransfer(): void;
+}

@@ -1,0 +1,75 @@
+import type { BucketId, ClientId, Epoch, Key, Ordinal, Version } from './ids.js';
+import type { Code } from './refusal.js';
+
+/** The numbers are those of `OperationKind` on the wire. */
+export const OperationKind = { Get: 1, Set: 2, Delete: 3, SetR: 4, Scan: 5 } as const;
+export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
+
+/** The numbers are those of `ConditionKind` on the wire. */
+export const ConditionKind = { None: 0, IfAbsent: 1, IfVersion: 2 } as const;
+export type ConditionKind = (typeof ConditionKind)[keyof typeof ConditionKind];
+
+/** One key of a `setr`; `value` null deletes. */
+export interface ConditionalWrite {
+  readonly key: Key;
+  readonly value: Uint8Array | null;
+  readonly condition: ConditionKind;
+  readonly ifVersion: Version;
+}
+
+/** What a client asks. One class with a fixed shape for every kind. */
+export class Operation {
+  constructor(
+    readonly kind: OperationKind,
+    /** Of a setr: the first key. Of a scan: read after this key. */
+    readonly key: Key,
+    readonly value: Uint8Array | null,
+    readonly condition: ConditionKind,
+    readonly ifVersion: Version,
+    readonly client: ClientId,
+    /** 0 for reads. */
+    readonly clientSequence: number,
+    readonly settledBelow: number,
+    readonly writes: readonly ConditionalWrite[] | null,
+    /** Of a scan; otherwise derived from the key by the server. */
+    readonly bucket: BucketId,
+    /** Of a scan: the most records to return. */
+    readonly limit: number,
+    /** Newest bucket epoch the sender knows; 0 when none. */
+    readonly bucketEpoch: Epoch,
+    /** How long the sender will still wait, in ms. */
+    readonly timeoutMs: number,
+    readonly hops: number,
+  ) {}
+}
+
+export interface StoredRecord {
+  readonly key: Key;
+  readonly value: Uint8Array;
+  readonly version: Version;
+}
+
+export const NO_RECORDS: readonly StoredRecord[] = [];
+
+/** The answer to one operation. One class with a fixed shape. */
+export class Result {
+  constructor(
+    readonly code: Code,
+    /** Of a read: the key exists. Of a delete: it existed. */
+    readonly found: boolean,
+    readonly value: Uint8Array | null,
+    readonly version: Version,
+    /** Version that a write replaced; 0 when there was none. */
+    readonly previous: Version,
+    /** Epoch of the answering server's view. */
+    readonly epoch: Epoch,
+    readonly bucket: BucketId,
+    /** The server that holds the key, or the one believed to when the code is a refusal. */
+    readonly server: Ordinal,
+    readonly detail: string,
+    readonly records: readonly StoredRecord[],
+    readonly more: boolean,
+    /** Of a setr: how many buckets took part. */
+    readonly participants: number,
+  ) {}
+}

@@ -1,0 +1,204 @@
+import { transactionKey } from './bucket.js';
+import { type Entry, EntryKind, type TransactionBody } from './entry.js';
+import type { Host } from './host.js';
+import type { Version } from './ids.js';
+import { LockTable } from './lock-table.js';
+import { type Decide, DecideAck, DecisionQuery, Vote, type VoteRequest } from './message.js';
+import type { ConditionalWrite } from './operation.js';
+import type { Primary } from './primary.js';
+import { Code } from './refusal.js';
+import { met, type Serving } from './serving.js';
+
+/** One transaction whose intent is in this bucket's log. */
+interface Held {
+  readonly intent: Entry;
+  /** The intent is on every replica: the vote was given. */
+  durable: boolean;
+  resolving: boolean;
+  askedMs: number;
+}
+
+/**
+ * The participant's half of a distributed commit (D3). It locks the keys, judges the conditions and
+ * logs the intent on all its replicas before it votes yes; from then on only the coordinator's
+ * bucket can say how it ends, and the participant asks it when nobody tells. The participant is a
+ * replicated bucket, so its word survives its crash (Gray & Lamport, Consensus on Transaction
+ * Commit, §5: two-phase commit over replicated participants does not block).
+ */
+export class Participant {
+  readonly locks = new LockTable();
+  private readonly held = new Map<string, Held>();
+
+  constructor(
+    private readonly primary: Primary,
+    private readonly serving: Serving,
+    private readonly host: Host,
+  ) {}
+
+  /** Take over the intents of the state: their coordinator may be gone, so ask at once. */
+  begin(): void {
+    for (const [key, intent] of this.primary.bucket.intents) {
+      if (this.held.has(key)) continue;
+      this.hold(key, intent, true);
+      this.locks.lock(intent, key);
+      this.hasten(key);
+    }
+  }
+
+  onVoteRequest(message: VoteRequest): void {
+    const { primary } = this;
+    // Not ready: the coordinator asks again.
+    if (!primary.ready) return;
+    const { client, clientSequence } = message;
+    const key = transactionKey(client, clientSequence);
+    const held = this.held.get(key);
+    if (held !== undefined) {
+      if (held.durable) this.voteYes(held.intent);
+      return;
+    }
+    if (primary.bucket.dedup.lookup(client, clientSequence) !== 'new') return;
+    const no = this.objection(message);
+    if (no === 'wait') return;
+    if (no !== null) {
+      this.vote(message, false, 0, no.code, no.detail);
+      return;
+    }
+    const intent = this.logIntent(message);
+    this.hold(key, intent, false);
+    this.locks.lock(intent, key);
+  }
+
+  onDecide(message: Decide): void {
+    if (!this.primary.ready) return;
+    const key = transactionKey(message.client, message.clientSequence);
+    const held = this.held.get(key);
+    if (held === undefined) {
+      this.confirm(message);
+      return;
+    }
+    if (!held.durable || held.resolving) return;
+    held.resolving = true;
+    const { coordinatorBucket } = message;
+    const body = resolution(coordinatorBucket, message.commit);
+    this.serving.log(EntryKind.Resolve, message.version, held.intent, '', null, body);
+  }
+
+  onCommitted(entry: Entry): void {
+    if (entry.kind !== EntryKind.Intent && entry.kind !== EntryKind.Resolve) return;
+    const key = transactionKey(entry.client, entry.clientSequence);
+    const held = this.held.get(key);
+    if (held === undefined) return;
+    if (entry.kind === EntryKind.Intent) {
+      held.durable = true;
+      this.voteYes(entry);
+      return;
+    }
+    this.held.delete(key);
+    this.locks.release(key);
+    this.confirm({
+      client: entry.client,
+      clientSequence: entry.clientSequence,
+      coordinatorBucket: entry.transaction?.coordinatorBucket ?? 0,
+    });
+    this.host.resubmit(this.primary.bucket.id);
+  }
+
+  /** Somebody waits for this transaction: ask for its decision now. */
+  hasten(transaction: string): void {
+    const held = this.held.get(transaction);
+    if (held === undefined || !held.durable || held.resolving) return;
+    if (this.host.now - held.askedMs < this.host.settings.resendMs) return;
+    held.askedMs = this.host.now;
+    const { client, clientSequence, transaction: body } = held.intent;
+    if (body === null) return;
+    const { coordinatorBucket, participants } = body;
+    const { id } = this.primary.bucket;
+    this.host.sendToPrimary(
+      coordinatorBucket,
+      new DecisionQuery(client, clientSequence, coordinatorBucket, id, participants),
+    );
+  }
+
+  tick(): void {
+    const { now, settings } = this.host;
+    for (const [key, held] of this.held) {
+      if (now - held.askedMs >= settings.intentAgeMs) this.hasten(key);
+    }
+  }
+
+  private hold(key: string, intent: Entry, durable: boolean): void {
+    const askedMs = durable ? -Infinity : this.host.now;
+    this.held.set(key, { intent, durable, resolving: false, askedMs });
+  }
+
+  /** Why the writes cannot commit; null when they can; 'wait' when this server cannot tell now. */
+  private objection(message: VoteRequest): { code: Code; detail: string } | null | 'wait' {
+    if (!this.primary.writable) {
+      return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
+    }
+    for (const write of message.writes) {
+      const objection = this.objectionTo(write);
+      if (objection !== null) return objection;
+    }
+    return null;
+  }
+
+  private objectionTo(write: ConditionalWrite): { code: Code; detail: string } | null | 'wait' {
+    if (this.locks.holder(write.key) !== undefined) {
+      return { code: Code.Conflict, detail: 'another commit holds one of the keys' };
+    }
+    const current = this.serving.current(write.key);
+    if (met(write.condition, write.ifVersion, current)) return null;
+    if (current.sequence > 0) {
+      return { code: Code.Conflict, detail: 'a write to one of the keys is under way' };
+    }
+    if (!this.primary.holdsLease) return 'wait';
+    const detail = `one key's version is ${current.version}, not ${write.ifVersion}`;
+    return { code: Code.ConditionNotMet, detail };
+  }
+
+  private logIntent(message: VoteRequest): Entry {
+    const version = this.primary.bucket.version + 1;
+    const body: TransactionBody = {
+      coordinatorBucket: message.coordinatorBucket,
+      participants: message.participants,
+      writes: message.writes.map(({ key, value }) => ({ key, value })),
+      commit: false,
+      detail: '',
+    };
+    return this.serving.log(EntryKind.Intent, version, message, '', null, body);
+  }
+
+  private voteYes(intent: Entry): void {
+    const coordinatorBucket = intent.transaction?.coordinatorBucket ?? 0;
+    this.vote({ ...intent, coordinatorBucket }, true, intent.version, Code.Ok, '');
+  }
+
+  private vote(
+    of: { client: string; clientSequence: number; coordinatorBucket: number },
+    yes: boolean,
+    version: Version,
+    code: Code,
+    detail: string,
+  ): void {
+    const { client, clientSequence, coordinatorBucket } = of;
+    const { id } = this.primary.bucket;
+    this.host.sendToPrimary(
+      coordinatorBucket,
+      new Vote(client, clientSequence, coordinatorBucket, id, yes, version, code, detail),
+    );
+  }
+
+  private confirm(of: { client: string; clientSequence: number; coordinatorBucket: number }): void {
+    const { client, clientSequence, coordinatorBucket } = of;
+    const { id } = this.primary.bucket;
+    this.host.sendToPrimary(
+      coordinatorBucket,
+      new DecideAck(client, clientSequence, coordinatorBucket, id),
+    );
+  }
+}
+
+function resolution(coordinatorBucket: number, commit: boolean): TransactionBody {
+  return { coordinatorBucket, participants: [], writes: [], commit, detail: '' };
+}

@@ -1,0 +1,100 @@
+import { Bucket } from './bucket.js';
+import type { BucketId, Sequence } from './ids.js';
+import type { BucketMeta } from './message.js';
+import type { LogRecord, StateStore } from './outbox.js';
+import type { View } from './view.js';
+
+/** What a server knows when it starts. */
+export interface Recovered {
+  /** The newest view it had adopted; null for a new server. */
+  readonly view: View | null;
+  readonly buckets: Map<BucketId, Bucket>;
+}
+
+/**
+ * Rebuilds a server from its last checkpoint and its log, in two passes. The first pass (`scan`)
+ * finds where each bucket was last replaced by a snapshot or dropped: older entries are void and
+ * must not touch the records that the snapshot wrote. The second (`replay`) applies what was known
+ * to be committed and keeps the rest as prepared. Replay is idempotent: the state store may
+ * already hold effects beyond the checkpoint.
+ */
+export class Recovery {
+  private readonly voidBefore = new Map<BucketId, number>();
+  private readonly commitPoints = new Map<BucketId, Sequence>();
+  private readonly buckets = new Map<BucketId, Bucket>();
+
+  constructor(
+    metas: ReadonlyMap<BucketId, BucketMeta>,
+    private view: View | null,
+    private readonly store: StateStore,
+  ) {
+    for (const [id, meta] of metas) {
+      const bucket = new Bucket(id);
+      bucket.load(meta);
+      this.buckets.set(id, bucket);
+    }
+  }
+
+  /** First pass, over every record in log order. `position` grows along the log. */
+  scan(position: number, record: LogRecord): void {
+    if (record.type === 'installed' || record.type === 'dropped') {
+      this.voidBefore.set(record.bucket, position);
+    }
+  }
+
+  /** Second pass, over the same records. */
+  replay(position: number, record: LogRecord): void {
+    if (record.type === 'view') {
+      if (this.view === null || record.view.epoch > this.view.epoch) this.view = record.view;
+      return;
+    }
+    if (position < (this.voidBefore.get(record.bucket) ?? 0)) return;
+    const bucket = this.bucket(record.bucket);
+    switch (record.type) {
+      case 'entry':
+        this.replayEntry(bucket, record);
+        break;
+      case 'cut':
+        if (record.sequence >= bucket.commitPoint) bucket.cutAfter(record.sequence);
+        break;
+      case 'installed':
+        // A checkpoint may already be past the snapshot.
+        if (record.meta.sequence >= bucket.commitPoint) bucket.load(record.meta);
+        break;
+      case 'dropped':
+        bucket.load(null);
+        this.store.clear(record.bucket);
+        break;
+    }
+  }
+
+  finish(): Recovered {
+    for (const [id, bucket] of this.buckets) {
+      if (bucket.empty) this.buckets.delete(id);
+      bucket.matched = bucket.commitPoint;
+      // Never answer to a ballot older than one that wrote here.
+      bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
+    }
+    return { view: this.view, buckets: this.buckets };
+  }
+
+  private replayEntry(bucket: Bucket, record: LogRecord & { type: 'entry' }): void {
+    const { entry } = record;
+    if (entry.sequence > bucket.commitPoint && entry.sequence <= bucket.last + 1) {
+      bucket.cutAfter(entry.sequence - 1);
+      bucket.append(entry);
+    }
+    const known = Math.max(this.commitPoints.get(bucket.id) ?? 0, record.commitPoint);
+    this.commitPoints.set(bucket.id, known);
+    while (bucket.commitPoint < Math.min(known, bucket.last)) bucket.commitNext(this.store);
+  }
+
+  private bucket(id: BucketId): Bucket {
+    let bucket = this.buckets.get(id);
+    if (bucket === undefined) {
+      bucket = new Bucket(id);
+      this.buckets.set(id, bucket);
+    }
+    return bucket;
+  }
+}

@@ -1,0 +1,79 @@
+import type { Host } from './host.js';
+import type { Ordinal } from './ids.js';
+import { Heartbeat, type TransferCount } from './message.js';
+import type { Primary } from './primary.js';
+import type { StorageServer } from './server.js';
+
+interface Sent {
+  records: number;
+  bytes: number;
+}
+
+/**
+ * Tells the view leader that this server lives, what it holds, and its row of the message vector:
+ * how many records it has to send to each other server, and has sent (V4).
+ */
+export class Reporter {
+  private beatMs = -Infinity;
+  private readonly sentTo = new Map<Ordinal, Sent>();
+
+  constructor(
+    private readonly host: Host & Pick<StorageServer, 'held'>,
+    private readonly incarnation: number,
+  ) {}
+
+  /** Report at the next tick: the view leader has something we lack. */
+  hurry(): void {
+    this.beatMs = -Infinity;
+  }
+
+  sent(to: Ordinal, records: number, bytes: number): void {
+    const sent = this.sentTo.get(to) ?? { records: 0, bytes: 0 };
+    sent.records += records;
+    sent.bytes += bytes;
+    this.sentTo.set(to, sent);
+  }
+
+  tick(primaries: ReadonlySet<Primary>): void {
+    const { host } = this;
+    if (host.now - this.beatMs < host.settings.heartbeatIntervalMs) return;
+    this.beatMs = host.now;
+    let records = 0;
+    let bytes = 0;
+    for (const id of host.held().keys()) {
+      const counts = host.store.counts(id);
+      records += counts.records;
+      bytes += counts.bytes;
+    }
+    let primaryRecords = 0;
+    const left = new Map<Ordinal, number>();
+    for (const { bucket, followers } of primaries) {
+      const counts = host.store.counts(bucket.id);
+      primaryRecords += counts.records;
+      for (const { mode, ordinal, recordsSent } of followers.values()) {
+        if (mode !== 'probe' && mode !== 'snapshot') continue;
+        left.set(ordinal, (left.get(ordinal) ?? 0) + Math.max(0, counts.records - recordsSent));
+      }
+    }
+    const { self, view } = host;
+    const transfers = this.vector(left);
+    host.outbox.toLeader(
+      new Heartbeat(self, this.incarnation, view.epoch, records, bytes, primaryRecords, transfers),
+    );
+  }
+
+  private vector(left: ReadonlyMap<Ordinal, number>): TransferCount[] {
+    // Nothing to send to anyone: the next view change starts from zero.
+    if (left.size === 0) this.sentTo.clear();
+    const to = new Set([...left.keys(), ...this.sentTo.keys()]);
+    return Array.from(to, (ordinal) => {
+      const sent = this.sentTo.get(ordinal) ?? { records: 0, bytes: 0 };
+      return {
+        to: ordinal,
+        recordsPlanned: sent.records + (left.get(ordinal) ?? 0),
+        recordsSent: sent.records,
+        bytesSent: sent.bytes,
+      };
+    });
+  }
+}

@@ -1,0 +1,571 @@
+import { Bucket } from './bucket.js';
+import { bucketOf } from './hash.js';
+import type { Host, ServerSettings } from './host.js';
+import { ballotEpoch, type BucketId, type Epoch, type Ordinal } from './ids.js';
+import { Lease, type TakeoverWait } from './lease.js';
+import { Learner } from './learner.js';
+import {
+  Beacon,
+  BeaconAnswer,
+  type BucketMeta,
+  type PeerMessage,
+  type Prepare,
+  PrepareRefused,
+  RefusedBecause,
+  type SnapshotChunk,
+  ViewUpdate,
+} from './message.js';
+import { NO_RECORDS, Operation, OperationKind, Result } from './operation.js';
+import type { Completion, Outbox, SelfMessage, StateStore } from './outbox.js';
+import { Parking } from './parking.js';
+import { Primary } from './primary.js';
+import type { Recovered } from './recovery.js';
+import { Code, LIMITS } from './refusal.js';
+import { Reporter } from './reporter.js';
+import { onPrepare, refuse } from './secondary.js';
+import { objection } from './validate.js';
+import { applyDelta, type BucketRow, type Member, MemberState, type View } from './view.js';
+
+/** Messages kept for a view that is on its way; more are dropped and sent again. */
+const EARLY_MESSAGES = 16_384;
+
+/** What a bucket is to this server. */
+interface Replica {
+  readonly bucket: Bucket;
+  readonly learner: Learner;
+  primary: Primary | null;
+}
+
+/** Before the first view: an epoch that every real one exceeds. */
+function noView(): View {
+  const parameters = {
+    bucketCount: 0,
+    replicaCount: 0,
+    minInSync: 0,
+    policy: '',
+    leaseMs: 0,
+    graceMs: 0,
+    rebalanceRateBytes: 0,
+  };
+  const members = new Map<Ordinal, Member>();
+  return { clusterId: '', epoch: 0, parameters, members, rows: [], reason: '', atMs: 0 };
+}
+
+/**
+ * A storage server as one synchronous state machine: messages, operations, completions and ticks
+ * in; effects out through the outbox. It has no clock, socket or disk of its own. The process and
+ * the simulator drive the same machine.
+ *
+ * After each batch of inputs the driver calls `flush`, which sends what the batch gathered.
+ */
+export class StorageServer implements Host {
+  readonly self: Ordinal;
+  readonly lease: Lease;
+  view: View;
+  now: number;
+  wallMs: number;
+  outbox!: Outbox;
+  private readonly incarnation: number;
+  private readonly replicas = new Map<BucketId, Replica>();
+  private readonly primaries = new Set<Primary>();
+  private readonly dirty = new Set<Primary>();
+  private readonly parking: Parking;
+  private readonly reporter: Reporter;
+  /** The newest view received; adopted when it is durable (V1). */
+  private newest: View;
+  private readonly expected = new Map<number, (completion: Completion) => void>();
+  private nextToken = 1;
+  /** Messages to this server itself, delivered at the end of the step. */
+  private readonly inbox: PeerMessage[] = [];
+  /** Messages built on a view that is not adopted here yet. */
+  private readonly fromTheFuture: { from: Ordinal; message: PeerMessage }[] = [];
+  /** Dropped since the last checkpoint. */
+  private readonly droppedBuckets = new Set<BucketId>();
+  /** Those that got the last beacons; once more after the relation ended, to show the epoch. */
+  private readonly beaconed = new Set<Ordinal>();
+  /** To whom, and when, the present view was last shown. */
+  private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
+  /** This directory never had a view: nobody can hold a lease that it answered. */
+  private readonly newcomer: boolean;
+  private transfers = 0;
+  private budget = 0;
+  private beaconMs = -Infinity;
+  private tickMs: number;
+  private wallOffsetMs: number;
+
+  constructor(
+    identity: { readonly ordinal: Ordinal; readonly incarnation: number },
+    readonly settings: ServerSettings,
+    readonly store: StateStore,
+    recovered: Recovered,
+    now: number,
+    wallMs: number,
+  ) {
+    this.self = identity.ordinal;
+    this.incarnation = identity.incarnation;
+    this.now = now;
+    this.tickMs = now;
+    this.wallMs = wallMs;
+    this.wallOffsetMs = wallMs - now;
+    this.lease = new Lease(now);
+    this.parking = new Parking(settings.parkedAtOnce);
+    this.view = noView();
+    this.newest = recovered.view ?? this.view;
+    this.newcomer = recovered.view === null;
+    for (const bucket of recovered.buckets.values()) this.addReplica(bucket);
+    this.reporter = new Reporter(this, this.incarnation);
+  }
+
+  /** Take up the roles of the recovered view. Call once, before anything else. */
+  start(now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    if (this.newest.epoch > 0) this.adopt(this.newest);
+    this.leave();
+  }
+
+  /** A message of a peer, or a view from the view leader (`from` 0). */
+  peer(from: Ordinal, message: PeerMessage, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    this.dispatch(from, message);
+    this.leave();
+  }
+
+  /** What was given to `sendAfter` for this server itself: the records before it are durable. */
+  durable(message: PeerMessage | SelfMessage, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    if (message.type === 'adopt') this.adopt(message.view);
+    else if (message.type === 'logged') {
+      this.primaryOf(message.bucket)?.onLogged(message.ballot, message.upTo);
+    } else this.dispatch(this.self, message);
+    this.leave();
+  }
+
+  /** A client's operation, or one that another server forwarded. Answered through the outbox. */
+  submit(request: number, operation: Operation, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    this.route(request, operation);
+    this.leave();
+  }
+
+  complete(completion: Completion, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    const done = this.expected.get(completion.token);
+    this.expected.delete(completion.token);
+    done?.(completion);
+    this.leave();
+  }
+
+  /** Call every 10–50 ms. */
+  tick(now: number, wallMs: number, outbox: Outbox): void {
+    this.wallOffsetMs = wallMs - now;
+    this.enter(now, outbox);
+    this.refill(now - this.tickMs);
+    this.tickMs = now;
+    if (now - this.beaconMs >= this.view.parameters.leaseMs / 5) this.sendBeacons();
+    for (const primary of this.primaries) primary.tick();
+    for (const { request, bucket, code, why } of this.parking.expired(now)) {
+      this.refuse(request, bucket, code, why);
+    }
+    this.reporter.tick(this.primaries);
+    this.leave();
+  }
+
+  /** End of a batch of inputs. */
+  flush(now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    for (const primary of this.dirty) if (this.primaries.has(primary)) primary.flush();
+    this.dirty.clear();
+    this.leave();
+  }
+
+  /** Committed state of the buckets that changed since the last call; null: not held any more. */
+  takeDirty(): Map<BucketId, BucketMeta | null> {
+    const metas = new Map<BucketId, BucketMeta | null>();
+    for (const [id, { bucket }] of this.replicas) {
+      if (!bucket.dirty) continue;
+      bucket.dirty = false;
+      metas.set(id, bucket.empty ? null : bucket.meta());
+    }
+    for (const id of this.droppedBuckets) metas.set(id, null);
+    this.droppedBuckets.clear();
+    return metas;
+  }
+
+  /** Whether this server would answer a read of the bucket now. For checkers. */
+  servesReads(bucket: BucketId, now: number): boolean {
+    this.now = now;
+    return this.replicas.get(bucket)?.primary?.holdsLease ?? false;
+  }
+
+  /** Buckets held here, with their roles' commit points. For status and checkers. */
+  held(): ReadonlyMap<BucketId, { readonly bucket: Bucket }> {
+    return this.replicas;
+  }
+
+  // Host: what the roles use.
+
+  send(to: Ordinal, message: PeerMessage): void {
+    if (to === this.self) this.inbox.push(message);
+    else this.outbox.send(to, message);
+  }
+
+  sendToPrimary(bucket: BucketId, message: PeerMessage): void {
+    const to = this.view.rows[bucket]?.replicas[0];
+    if (to !== undefined) this.send(to, message);
+  }
+
+  park(request: number, operation: Operation, bucket: BucketId, code: Code, why: string): void {
+    if (this.parking.add(request, operation, bucket, this.now, code, why)) return;
+    this.refuse(request, bucket, Code.Overloaded, 'too many operations wait on this server');
+  }
+
+  resubmit(bucket: BucketId): void {
+    for (const { request, operation } of this.parking.take(bucket)) this.route(request, operation);
+  }
+
+  route(request: number, operation: Operation): void {
+    const problem = objection(operation, this.view.parameters.bucketCount);
+    if (problem !== null) {
+      this.refuse(request, 0, problem.code, problem.detail);
+      return;
+    }
+    const { bucketCount } = this.view.parameters;
+    const bucket =
+      operation.kind === OperationKind.Scan
+        ? operation.bucket
+        : bucketOf(operation.key, Math.max(1, bucketCount));
+    const row = this.view.rows[bucket];
+    if (row === undefined) {
+      this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');
+      return;
+    }
+    if (operation.bucketEpoch > row.epoch) {
+      this.park(request, operation, bucket, Code.Unavailable, 'this server waits for a newer view');
+      return;
+    }
+    const primary = this.replicas.get(bucket)?.primary;
+    if (primary) primary.serving.submit(request, operation);
+    else this.pass(request, operation, bucket, row);
+  }
+
+  answer(request: number, result: Result): void {
+    this.parking.forget(request);
+    this.outbox.answer(request, result);
+  }
+
+  refuse(request: number, bucket: BucketId, code: Code, detail: string): void {
+    const server = this.view.rows[bucket]?.replicas[0] ?? 0;
+    const { epoch } = this.view;
+    this.answer(
+      request,
+      new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0),
+    );
+  }
+
+  markDirty(bucket: Bucket): void {
+    const primary = this.replicas.get(bucket.id)?.primary;
+    if (primary) this.dirty.add(primary);
+  }
+
+  expect(done: (completion: Completion) => void): number {
+    const token = this.nextToken++;
+    this.expected.set(token, done);
+    return token;
+  }
+
+  shareView(to: Ordinal): void {
+    const { epoch } = this.view;
+    const last = this.shown.get(to);
+    if (last?.epoch === epoch && this.now - last.atMs < this.settings.resendMs) return;
+    this.shown.set(to, { epoch, atMs: this.now });
+    this.send(to, new ViewUpdate(this.view, null));
+  }
+
+  transferBudget(): number {
+    return this.view.parameters.rebalanceRateBytes === 0 ? 1 : this.budget;
+  }
+
+  spend(to: Ordinal, records: number, bytes: number): void {
+    this.budget -= bytes;
+    this.reporter.sent(to, records, bytes);
+  }
+
+  beginTransfer(): boolean {
+    if (this.transfers >= this.settings.transfersAtOnce) return false;
+    this.transfers += 1;
+    return true;
+  }
+
+  endTransfer(): void {
+    this.transfers -= 1;
+  }
+
+  private enter(now: number, outbox: Outbox): void {
+    this.now = now;
+    this.wallMs = now + this.wallOffsetMs;
+    this.outbox = outbox;
+  }
+
+  /** Deliver what the step sent to this server itself. */
+  private leave(): void {
+    for (let next = this.inbox.shift(); next !== undefined; next = this.inbox.shift()) {
+      this.dispatch(this.self, next);
+    }
+  }
+
+  private dispatch(from: Ordinal, message: PeerMessage): void {
+    if ('ballot' in message && this.early(from, message)) return;
+    switch (message.type) {
+      case 'prepare':
+        this.onPrepare(from, message);
+        break;
+      case 'prepareAck':
+        this.primaryOf(message.bucket)?.onAck(from, message);
+        break;
+      case 'prepareRefused':
+        this.primaryOf(message.bucket)?.onRefused(from, message);
+        break;
+      case 'beacon':
+        this.lease.beacon(from, message.epoch, this.now);
+        this.send(from, new BeaconAnswer(this.view.epoch, message.sentMs));
+        break;
+      case 'beaconAnswer':
+        this.lease.answer(from, message.epoch, message.sentMs, this.view.epoch);
+        break;
+      case 'learnProbe':
+        this.learnerFor(from, message)?.onProbe(from, message, this.transferNumber(), this);
+        break;
+      case 'learnState':
+        this.primaryOf(message.bucket)?.onLearnState(from, message);
+        break;
+      case 'snapshotChunk':
+        this.onChunk(from, message);
+        break;
+      case 'snapshotAck':
+        this.primaryOf(message.bucket)?.onSnapshotAck(from, message);
+        break;
+      case 'voteRequest':
+        this.primaryOf(message.bucket)?.serving.participant.onVoteRequest(message);
+        break;
+      case 'vote':
+        this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onVote(message);
+        break;
+      case 'decide':
+        this.primaryOf(message.bucket)?.serving.participant.onDecide(message);
+        break;
+      case 'decideAck':
+        this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onConfirmed(message);
+        break;
+      case 'decisionQuery':
+        this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onQuery(message);
+        break;
+      case 'viewUpdate':
+        this.onView(message);
+        break;
+    }
+  }
+
+  /** Built on a view that is not adopted here yet: it is kept until then. */
+  private early(from: Ordinal, message: PeerMessage & { ballot: number; bucket: number }): boolean {
+    const epoch = ballotEpoch(message.ballot);
+    if (epoch <= (this.view.rows[message.bucket]?.epoch ?? 0)) return false;
+    if (this.fromTheFuture.length < EARLY_MESSAGES) this.fromTheFuture.push({ from, message });
+    if (this.newest.epoch < epoch && from !== this.self) {
+      const { bucket, ballot } = message;
+      const have = this.newest.epoch;
+      this.send(from, new PrepareRefused(bucket, ballot, have, 0, RefusedBecause.Behind));
+    }
+    return true;
+  }
+
+  private primaryOf(bucket: BucketId): Primary | null | undefined {
+    return this.replicas.get(bucket)?.primary;
+  }
+
+  /** Follow the primary of the view, under its bucket epoch; refuse everyone else (V1). */
+  private onPrepare(from: Ordinal, message: Prepare): void {
+    const replica = this.replicas.get(message.bucket);
+    const row = this.view.rows[message.bucket];
+    const stale = ballotEpoch(message.ballot) < (row?.epoch ?? 0) || from !== row?.replicas[0];
+    if (replica === undefined || stale || message.ballot < replica.bucket.promised) {
+      refuse(from, message, 0, RefusedBecause.Stale, this);
+      return;
+    }
+    if (replica.learner.busy || from === this.self) return;
+    onPrepare(replica.bucket, from, message, this);
+  }
+
+  /** The learner that this message is for, if its sender is the primary under our view. */
+  private learnerFor(
+    from: Ordinal,
+    message: { readonly bucket: BucketId; readonly ballot: number },
+  ): Learner | undefined {
+    const row = this.view.rows[message.bucket];
+    const replica = this.replicas.get(message.bucket);
+    if (row === undefined || row.replicas[0] !== from) return undefined;
+    // A replica that is in sync never lets a snapshot in.
+    if (row.replicas.includes(this.self) || ballotEpoch(message.ballot) < row.epoch) {
+      return undefined;
+    }
+    if (replica === undefined || message.ballot < replica.bucket.promised) return undefined;
+    return replica.learner;
+  }
+
+  private onChunk(from: Ordinal, message: SnapshotChunk): void {
+    if (from === this.self) this.replicas.get(message.bucket)?.learner.onVoided(message, this);
+    else this.learnerFor(from, message)?.onChunk(message, this);
+  }
+
+  /** Unique within this incarnation; a restart forgets the offers it made. */
+  private transferNumber(): number {
+    return this.incarnation * 2 ** 32 + this.nextToken++;
+  }
+
+  /** Forward to the primary, unless it is known to be away or the operation went far enough. */
+  private pass(request: number, operation: Operation, bucket: BucketId, row: BucketRow): void {
+    const to = row.replicas[0];
+    const member = to === undefined ? undefined : this.view.members.get(to);
+    if (to === undefined || to === this.self || member?.state !== MemberState.Up) {
+      const why = `server ${to ?? '?'}, which holds the key, is down`;
+      this.park(request, operation, bucket, Code.Unavailable, why);
+      return;
+    }
+    if (operation.hops >= LIMITS.hops) {
+      this.refuse(request, bucket, Code.NotPrimary, `server ${to} holds the key`);
+      return;
+    }
+    this.parking.forget(request);
+    this.outbox.forward(to, request, forwarded(operation, row.epoch));
+  }
+
+  private onView(message: ViewUpdate): void {
+    const { newest } = this;
+    const next =
+      message.view ?? (message.delta === null ? null : applyDelta(newest, message.delta));
+    if (next === null) {
+      this.reporter.hurry();
+      return;
+    }
+    if (next.epoch <= newest.epoch) return;
+    if (newest.clusterId !== '' && next.clusterId !== newest.clusterId) return;
+    this.newest = next;
+    this.outbox.persist({ type: 'view', view: next });
+    this.outbox.sendAfter(this.self, { type: 'adopt', view: next });
+  }
+
+  private adopt(view: View): void {
+    if (view.epoch <= this.view.epoch) return;
+    const before = this.view;
+    this.view = view;
+    this.lease.adopted(view.epoch);
+    // Whoever got beacons of us must hear that we have adopted this view, too.
+    this.sendBeacons();
+    let wait: TakeoverWait | null = null;
+    for (const [bucket, row] of view.rows.entries()) {
+      const old = before.rows[bucket];
+      if (old === row) continue;
+      wait = this.takeRole(bucket, row, old, wait);
+    }
+    this.sendBeacons();
+    for (const { request, operation } of this.parking.takeAll()) this.route(request, operation);
+    const early = this.fromTheFuture.splice(0);
+    for (const { from, message } of early) this.dispatch(from, message);
+  }
+
+  private takeRole(
+    id: BucketId,
+    row: BucketRow,
+    old: BucketRow | undefined,
+    wait: TakeoverWait | null,
+  ): TakeoverWait | null {
+    const wanted = row.replicas.includes(this.self) || row.target.includes(this.self);
+    const replica = this.replicas.get(id);
+    if (!wanted) {
+      if (replica !== undefined) this.drop(id, replica);
+      return wait;
+    }
+    const held = replica ?? this.addReplica(new Bucket(id));
+    if (row.replicas[0] !== this.self) {
+      this.endPrimary(held);
+      return wait;
+    }
+    if (held.primary !== null) {
+      held.primary.update(row, this.incarnation);
+      return wait;
+    }
+    const shared = wait ?? this.takeoverWait();
+    // Freshly founded: nobody can hold a lease on a bucket that did not exist.
+    const founded = this.newcomer && old === undefined && row.epoch === this.view.epoch;
+    const takeover = founded ? null : shared;
+    held.primary = new Primary(held.bucket, row, this, this.incarnation, takeover);
+    this.primaries.add(held.primary);
+    this.dirty.add(held.primary);
+    return shared;
+  }
+
+  private takeoverWait(): TakeoverWait {
+    const { graceMs } = this.view.parameters;
+    const others = Array.from(this.view.members.keys()).filter((other) => other !== this.self);
+    return this.lease.waits(others, this.view.epoch, this.now, graceMs);
+  }
+
+  private addReplica(bucket: Bucket): Replica {
+    const replica = { bucket, learner: new Learner(bucket), primary: null };
+    this.replicas.set(bucket.id, replica);
+    return replica;
+  }
+
+  private endPrimary(replica: Replica): void {
+    const { primary } = replica;
+    if (primary === null) return;
+    replica.primary = null;
+    this.primaries.delete(primary);
+    primary.end();
+  }
+
+  /** The view places the bucket elsewhere, on replicas that are in sync: give the copy up. */
+  private drop(id: BucketId, replica: Replica): void {
+    this.endPrimary(replica);
+    this.replicas.delete(id);
+    this.droppedBuckets.add(id);
+    this.store.clear(id);
+    this.outbox.persist({ type: 'dropped', bucket: id });
+  }
+
+  private sendBeacons(): void {
+    this.beaconMs = this.now;
+    const peers = new Set<Ordinal>(this.beaconed);
+    this.beaconed.clear();
+    for (const primary of this.primaries) {
+      for (const ordinal of primary.followers.keys()) this.beaconed.add(ordinal);
+    }
+    for (const ordinal of this.beaconed) peers.add(ordinal);
+    for (const ordinal of peers) {
+      this.outbox.send(ordinal, new Beacon(this.view.epoch, this.now));
+    }
+  }
+
+  private refill(elapsedMs: number): void {
+    const rate = this.view.parameters.rebalanceRateBytes;
+    this.budget = Math.min(rate, this.budget + (rate * elapsedMs) / 1000);
+  }
+}
+
+function forwarded(operation: Operation, bucketEpoch: Epoch): Operation {
+  return new Operation(
+    operation.kind,
+    operation.key,
+    operation.value,
+    operation.condition,
+    operation.ifVersion,
+    operation.client,
+    operation.clientSequence,
+    operation.settledBelow,
+    operation.writes,
+    operation.bucket,
+    operation.limit,
+    Math.max(operation.bucketEpoch, bucketEpoch),
+    operation.timeoutMs,
+    operation.hops + 1,
+  );
+}

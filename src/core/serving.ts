@@ -1,0 +1,355 @@
+import { transactionKey } from './bucket.js';
+import { Coordinator } from './coordinator.js';
+import { Entry, EntryKind, type TransactionBody } from './entry.js';
+import type { Host } from './host.js';
+import type { ClientId, Key, Sequence, Version } from './ids.js';
+import type { DedupResult } from './message.js';
+import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
+import { Participant } from './participant.js';
+import type { Primary } from './primary.js';
+import { Code } from './refusal.js';
+
+const SCAN_BYTES = 512 * 1024;
+
+/** A prepared write that is not committed yet, as later conditions must see it. */
+interface Overlaid {
+  readonly version: Version;
+  readonly exists: boolean;
+  readonly sequence: Sequence;
+}
+
+/** Someone who waits for an entry to commit: its answer, or a fact that depends on it. */
+interface Waiting {
+  readonly request: number;
+  readonly operation: Operation;
+  /** Null: the answer is the write's own. */
+  readonly result: Result | null;
+  readonly previous: Version;
+}
+
+/** What is known of a key: committed, or prepared on top of that. */
+export interface Current {
+  readonly exists: boolean;
+  readonly version: Version;
+  /** The entry that must commit before this is a fact; 0 when it is one. */
+  readonly sequence: Sequence;
+}
+
+/**
+ * The client operations of one bucket, at its primary. Reads answer from committed state under the
+ * lease. Writes judge their condition against the prepared state, which is what the log order makes
+ * of them; a judgement that rests on an uncommitted entry is told only when that entry commits.
+ */
+export class Serving {
+  readonly participant: Participant;
+  readonly coordinator: Coordinator;
+  private readonly overlay = new Map<Key, Overlaid>();
+  private readonly waiting = new Map<Sequence, Waiting[]>();
+  /** Requests in the log that are not committed: retries join them (D4). */
+  private readonly pending = new Map<string, Sequence>();
+
+  constructor(
+    private readonly primary: Primary,
+    private readonly host: Host,
+  ) {
+    this.participant = new Participant(primary, this, host);
+    this.coordinator = new Coordinator(primary, this, host);
+  }
+
+  /** The role became ready. */
+  begin(): void {
+    this.participant.begin();
+    this.coordinator.begin();
+    this.host.resubmit(this.primary.bucket.id);
+  }
+
+  submit(request: number, operation: Operation): void {
+    const { id } = this.primary.bucket;
+    if (!this.primary.ready) {
+      this.host.park(request, operation, id, Code.Unavailable, 'the new primary is taking over');
+      return;
+    }
+    switch (operation.kind) {
+      case OperationKind.Get:
+        this.get(request, operation);
+        break;
+      case OperationKind.Scan:
+        this.scan(request, operation);
+        break;
+      case OperationKind.Set:
+      case OperationKind.Delete:
+        this.write(request, operation);
+        break;
+      case OperationKind.SetR:
+        if (this.admitWrite(request, operation)) this.coordinator.start(request, operation);
+        break;
+    }
+  }
+
+  onCommitted(entry: Entry): void {
+    const overlaid = this.overlay.get(entry.key);
+    if (overlaid?.sequence === entry.sequence) this.overlay.delete(entry.key);
+    if (entry.client !== '') {
+      this.pending.delete(transactionKey(entry.client, entry.clientSequence));
+    }
+    this.participant.onCommitted(entry);
+    this.coordinator.onCommitted(entry);
+    const waiting = this.waiting.get(entry.sequence);
+    if (waiting === undefined) return;
+    this.waiting.delete(entry.sequence);
+    for (const { request, result, previous } of waiting) {
+      this.host.answer(request, result ?? this.written(entry, previous));
+    }
+  }
+
+  tick(): void {
+    this.participant.tick();
+    this.coordinator.tick();
+    if (this.primary.holdsLease) this.host.resubmit(this.primary.bucket.id);
+  }
+
+  /** The role ended: whoever waits is sent to the new primary, which knows the outcome (D4). */
+  end(): void {
+    for (const list of this.waiting.values()) {
+      for (const { request, operation } of list) this.host.route(request, operation);
+    }
+    this.waiting.clear();
+    this.coordinator.end();
+  }
+
+  /** Log an entry of this bucket under the next sequence. */
+  log(
+    kind: EntryKind,
+    version: Version,
+    request: { client: ClientId; clientSequence: number; settledBelow: number },
+    key: Key,
+    value: Uint8Array | null,
+    transaction: TransactionBody | null,
+  ): Entry {
+    const { bucket, ballot } = this.primary;
+    const { client, clientSequence, settledBelow } = request;
+    const entry = new Entry(
+      kind,
+      bucket.last + 1,
+      ballot,
+      version,
+      this.host.wallMs,
+      client,
+      clientSequence,
+      settledBelow,
+      key,
+      value,
+      transaction,
+    );
+    this.primary.append(entry);
+    return entry;
+  }
+
+  current(key: Key): Current {
+    const overlaid = this.overlay.get(key);
+    if (overlaid !== undefined) return overlaid;
+    const record = this.host.store.get(this.primary.bucket.id, key);
+    return { exists: record !== undefined, version: record?.version ?? 0, sequence: 0 };
+  }
+
+  /** What `holder`'s lock on `key` makes of an operation: it waits until the commit is settled. */
+  private blocked(request: number, operation: Operation): boolean {
+    const holder = this.participant.locks.holder(operation.key);
+    if (holder === undefined) return false;
+    this.participant.hasten(holder);
+    const { id } = this.primary.bucket;
+    const why = 'a distributed commit holds the key';
+    this.host.park(request, operation, id, Code.Unavailable, why);
+    return true;
+  }
+
+  private get(request: number, operation: Operation): void {
+    if (this.blocked(request, operation) || this.unleased(request, operation)) return;
+    const record = this.host.store.get(this.primary.bucket.id, operation.key);
+    const found = record !== undefined;
+    const value = record?.value ?? null;
+    this.host.answer(request, this.result(Code.Ok, found, value, record?.version ?? 0, 0, ''));
+  }
+
+  private scan(request: number, operation: Operation): void {
+    const { bucket } = this.primary;
+    if (bucket.intents.size > 0) {
+      for (const intent of bucket.intents.keys()) this.participant.hasten(intent);
+      const why = 'a distributed commit is being settled';
+      this.host.park(request, operation, bucket.id, Code.Unavailable, why);
+      return;
+    }
+    if (this.unleased(request, operation)) return;
+    const token = this.host.expect((completion) => {
+      if (completion.type !== 'scanned') return;
+      if (!this.primary.holdsLease) {
+        this.host.route(request, operation);
+        return;
+      }
+      const { records, more } = completion;
+      const { id } = bucket;
+      const { self, view } = this.host;
+      this.host.answer(
+        request,
+        new Result(Code.Ok, true, null, 0, 0, view.epoch, id, self, '', records, more, 0),
+      );
+    });
+    this.host.outbox.scan(token, bucket.id, operation.key, operation.limit, SCAN_BYTES);
+  }
+
+  private write(request: number, operation: Operation): void {
+    if (!this.admitWrite(request, operation) || this.blocked(request, operation)) return;
+    const current = this.current(operation.key);
+    if (!met(operation.condition, operation.ifVersion, current)) {
+      const why =
+        operation.condition === ConditionKind.IfAbsent
+          ? 'the key exists'
+          : `the key's version is ${current.version}, not ${operation.ifVersion}`;
+      this.tellFact(request, operation, current, Code.ConditionNotMet, why);
+      return;
+    }
+    const deletes = operation.kind === OperationKind.Delete;
+    if (deletes && !current.exists) {
+      this.tellFact(request, operation, current, Code.Ok, '');
+      return;
+    }
+    const version = this.primary.bucket.version + 1;
+    const kind = deletes ? EntryKind.Delete : EntryKind.Set;
+    const entry = this.log(kind, version, operation, operation.key, operation.value, null);
+    const { sequence } = entry;
+    this.overlay.set(operation.key, { version, exists: !deletes, sequence });
+    this.expectCommit(sequence, request, operation, null, current.exists ? current.version : 0);
+    if (operation.client !== '') {
+      this.pending.set(transactionKey(operation.client, operation.clientSequence), sequence);
+    }
+  }
+
+  /** Answer from what is known of a key, when that is a fact. */
+  private tellFact(
+    request: number,
+    operation: Operation,
+    current: Current,
+    code: Code,
+    detail: string,
+  ): void {
+    if (current.sequence === 0 && this.unleased(request, operation)) return;
+    const result = this.result(code, false, null, current.version, 0, detail);
+    if (current.sequence === 0) this.host.answer(request, result);
+    else this.expectCommit(current.sequence, request, operation, result, 0);
+  }
+
+  private expectCommit(
+    sequence: Sequence,
+    request: number,
+    operation: Operation,
+    result: Result | null,
+    previous: Version,
+  ): void {
+    const waiting = { request, operation, result, previous };
+    const list = this.waiting.get(sequence);
+    if (list === undefined) this.waiting.set(sequence, [waiting]);
+    else list.push(waiting);
+  }
+
+  /** False when the request was answered, joined to its former self, or refused. */
+  private admitWrite(request: number, operation: Operation): boolean {
+    const { primary, host } = this;
+    const { id } = primary.bucket;
+    if (!primary.writable) {
+      const why = 'too few in-sync replicas for a write';
+      host.park(request, operation, id, Code.NotEnoughReplicas, why);
+      return false;
+    }
+    if (operation.client === '') return true;
+    const verdict = primary.bucket.dedup.lookup(operation.client, operation.clientSequence);
+    if (verdict === 'settled') {
+      host.refuse(request, id, Code.AlreadySettled, 'the client has given this request up');
+      return false;
+    }
+    if (verdict !== 'new') {
+      this.answerAgain(request, verdict);
+      return false;
+    }
+    const key = transactionKey(operation.client, operation.clientSequence);
+    const sequence = this.pending.get(key);
+    if (sequence === undefined) return true;
+    this.expectCommit(sequence, request, operation, null, 0);
+    return false;
+  }
+
+  /** A retry of a write that took effect: the original outcome (D4). */
+  answerAgain(request: number, known: DedupResult): void {
+    const code = known.committed ? Code.Ok : Code.Conflict;
+    const detail = known.committed ? '' : 'the commit was aborted';
+    const { host, primary } = this;
+    const { id } = primary.bucket;
+    this.host.answer(
+      request,
+      new Result(
+        code,
+        known.found,
+        null,
+        known.version,
+        known.previous,
+        host.view.epoch,
+        id,
+        host.self,
+        detail,
+        NO_RECORDS,
+        false,
+        known.participants,
+      ),
+    );
+  }
+
+  /** Park a read until the lease is back. */
+  private unleased(request: number, operation: Operation): boolean {
+    if (this.primary.holdsLease) return false;
+    const { id } = this.primary.bucket;
+    const why = 'the primary has no lease: a secondary does not answer its beacons';
+    this.host.park(request, operation, id, Code.Unavailable, why);
+    return true;
+  }
+
+  private written(entry: Entry, previous: Version): Result {
+    const found = entry.kind === EntryKind.Delete;
+    return this.result(Code.Ok, found, null, entry.version, previous, '');
+  }
+
+  private result(
+    code: Code,
+    found: boolean,
+    value: Uint8Array | null,
+    version: Version,
+    previous: Version,
+    detail: string,
+  ): Result {
+    const { host, primary } = this;
+    return new Result(
+      code,
+      found,
+      value,
+      version,
+      previous,
+      host.view.epoch,
+      primary.bucket.id,
+      host.self,
+      detail,
+      NO_RECORDS,
+      false,
+      0,
+    );
+  }
+}
+
+/** Whether a condition holds on what is known of the key. */
+export function met(condition: ConditionKind, ifVersion: Version, current: Current): boolean {
+  switch (condition) {
+    case ConditionKind.None:
+      return true;
+    case ConditionKind.IfAbsent:
+      return !current.exists;
+    case ConditionKind.IfVersion:
+      return current.exists ? current.version === ifVersion : ifVersion === 0;
+  }
+}

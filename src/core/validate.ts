@@ -1,0 +1,68 @@
+import { type Operation, OperationKind } from './operation.js';
+import { Code, LIMITS } from './refusal.js';
+
+/** Why an operation cannot be accepted at all, or null. Every limit is named in its text (U3). */
+export function objection(
+  operation: Operation,
+  bucketCount: number,
+): { readonly code: Code; readonly detail: string } | null {
+  switch (operation.kind) {
+    case OperationKind.Get:
+    case OperationKind.Delete:
+      return keyObjection(operation.key);
+    case OperationKind.Set:
+      return keyObjection(operation.key) ?? valueObjection(operation.value);
+    case OperationKind.SetR:
+      return writesObjection(operation);
+    case OperationKind.Scan:
+      if (bucketCount > 0 && operation.bucket >= bucketCount) {
+        return invalid(`bucket ${operation.bucket} does not exist: there are ${bucketCount}`);
+      }
+      return null;
+  }
+}
+
+/** Why a key is refused, or null. */
+export function keyObjection(key: string): { code: Code; detail: string } | null {
+  if (key.length === 0) return invalid('the key is empty');
+  if (key.length > LIMITS.keyBytes) {
+    return tooLarge(`the key has ${key.length} bytes; the limit is ${LIMITS.keyBytes} (4 KiB)`);
+  }
+  return null;
+}
+
+/** Why a value is refused, or null. */
+export function valueObjection(value: Uint8Array | null): { code: Code; detail: string } | null {
+  if (value === null || value.length <= LIMITS.valueBytes) return null;
+  return tooLarge(`the value has ${value.length} bytes; the limit is ${LIMITS.valueBytes} (1 MiB)`);
+}
+
+function writesObjection(operation: Operation): { code: Code; detail: string } | null {
+  const writes = operation.writes ?? [];
+  if (writes.length === 0) return invalid('a setr needs at least one key');
+  if (writes.length > LIMITS.setrWrites) {
+    return tooLarge(`the setr has ${writes.length} keys; the limit is ${LIMITS.setrWrites}`);
+  }
+  if (operation.client === '') return invalid('a setr needs a client id and a request number');
+  const keys = new Set<string>();
+  let bytes = 0;
+  for (const { key, value } of writes) {
+    const problem = keyObjection(key) ?? valueObjection(value);
+    if (problem !== null) return problem;
+    if (keys.has(key)) return invalid('a key appears twice in the setr');
+    keys.add(key);
+    bytes += key.length + (value?.length ?? 0);
+  }
+  if (bytes > LIMITS.setrBytes) {
+    return tooLarge(`the setr has ${bytes} bytes; the limit is ${LIMITS.setrBytes} (3 MiB)`);
+  }
+  return null;
+}
+
+function invalid(detail: string): { code: Code; detail: string } {
+  return { code: Code.Invalid, detail };
+}
+
+function tooLarge(detail: string): { code: Code; detail: string } {
+  return { code: Code.TooLarge, detail };
+}

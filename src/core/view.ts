@@ -1,0 +1,94 @@
+import type { BucketId, Epoch, Ordinal } from './ids.js';
+
+/** The numbers are those of `MemberState` on the wire. */
+export const MemberState = { Up: 1, Down: 2, Replaced: 3 } as const;
+export type MemberState = (typeof MemberState)[keyof typeof MemberState];
+
+export interface Member {
+  readonly ordinal: Ordinal;
+  /** The UUID in the server's data directory (V7). */
+  readonly id: string;
+  readonly address: string;
+  readonly zone: string;
+  readonly weight: number;
+  readonly state: MemberState;
+  readonly incarnation: number;
+}
+
+/** Who holds one bucket, and who should. Immutable; a change makes a new row. */
+export interface BucketRow {
+  /** The epoch at which `replicas` last changed. */
+  readonly epoch: Epoch;
+  /** In-sync replicas, primary first. Never empty once the cluster is founded (D6). */
+  readonly replicas: readonly Ordinal[];
+  /** What the placement policy wants, primary first. Members not in `replicas` are learners. */
+  readonly target: readonly Ordinal[];
+  /** In-sync replicas a write needs (D2). */
+  readonly floor: number;
+}
+
+export interface ViewParameters {
+  readonly bucketCount: number;
+  readonly replicaCount: number;
+  readonly minInSync: number;
+  readonly policy: string;
+  /** See `lease.ts`. `graceMs` exceeds `leaseMs` by the clock drift bound. */
+  readonly leaseMs: number;
+  readonly graceMs: number;
+  /** Bytes per second one server may send to learners; 0 is unlimited. */
+  readonly rebalanceRateBytes: number;
+}
+
+/** Everything that must be agreed, at one epoch. Immutable. */
+export interface View {
+  readonly clusterId: string;
+  readonly epoch: Epoch;
+  readonly parameters: ViewParameters;
+  readonly members: ReadonlyMap<Ordinal, Member>;
+  /** One row per bucket; empty until the cluster is founded. */
+  readonly rows: readonly BucketRow[];
+  /** Why this epoch was made, for people. */
+  readonly reason: string;
+  /** Wall clock of the view leader, ms; for people. */
+  readonly atMs: number;
+}
+
+/** What changed between two epochs. */
+export interface ViewDelta {
+  readonly clusterId: string;
+  readonly fromEpoch: Epoch;
+  readonly toEpoch: Epoch;
+  readonly parameters: ViewParameters | null;
+  readonly members: readonly Member[];
+  readonly rows: ReadonlyMap<BucketId, BucketRow>;
+  readonly reason: string;
+  readonly atMs: number;
+}
+
+/** The view after `delta`, or null when the delta does not start at this view. */
+export function applyDelta(view: View, delta: ViewDelta): View | null {
+  if (delta.clusterId !== view.clusterId || delta.fromEpoch !== view.epoch) return null;
+  const members = new Map(view.members);
+  for (const member of delta.members) members.set(member.ordinal, member);
+  const rows = view.rows.slice();
+  for (const [bucket, row] of delta.rows) rows[bucket] = row;
+  return {
+    clusterId: view.clusterId,
+    epoch: delta.toEpoch,
+    parameters: delta.parameters ?? view.parameters,
+    members,
+    rows,
+    reason: delta.reason,
+    atMs: delta.atMs,
+  };
+}
+
+/** The primary of a bucket, or undefined before the cluster is founded. */
+export function primaryOf(view: View, bucket: BucketId): Ordinal | undefined {
+  return view.rows[bucket]?.replicas[0];
+}
+
+/** Learners of a row: targets that are not replicas yet. */
+export function learnersOf(row: BucketRow): Ordinal[] {
+  return row.target.filter((ordinal) => !row.replicas.includes(ordinal));
+}
