@@ -256,6 +256,8 @@ export class Heartbeat {
     readonly bytes: number,
     readonly primaryRecords: number,
     readonly transfers: readonly TransferCount[],
+    /** The server is about to stop: take it out of the write path now. */
+    readonly leaving: boolean = false,
   ) {}
 }
 

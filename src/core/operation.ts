@@ -43,6 +43,36 @@ export class Operation {
   ) {}
 }
 
+/** The same operation with another address: what an attempt or a forward changes. */
+export function readdressed(
+  operation: Operation,
+  bucketEpoch: Epoch,
+  timeoutMs: number,
+  hops: number,
+): Operation {
+  return new Operation(
+    operation.kind,
+    operation.key,
+    operation.value,
+    operation.condition,
+    operation.ifVersion,
+    operation.client,
+    operation.clientSequence,
+    operation.settledBelow,
+    operation.writes,
+    operation.bucket,
+    operation.limit,
+    bucketEpoch,
+    timeoutMs,
+    hops,
+  );
+}
+
+/** Whether it changes anything: its outcome may then be unknown. */
+export function isWrite(operation: Operation): boolean {
+  return operation.kind !== OperationKind.Get && operation.kind !== OperationKind.Scan;
+}
+
 export interface StoredRecord {
   readonly key: Key;
   readonly value: Uint8Array;

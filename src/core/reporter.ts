@@ -15,12 +15,19 @@ interface Sent {
  */
 export class Reporter {
   private beatMs = -Infinity;
+  private leaving = false;
   private readonly sentTo = new Map<Ordinal, Sent>();
 
   constructor(
     private readonly host: Host & Pick<StorageServer, 'held'>,
     private readonly incarnation: number,
   ) {}
+
+  /** From now on say that this server is about to stop. */
+  leave(): void {
+    this.leaving = true;
+    this.hurry();
+  }
 
   /** Report at the next tick: the view leader has something we lack. */
   hurry(): void {
@@ -58,7 +65,16 @@ export class Reporter {
     const { self, view } = host;
     const transfers = this.vector(left);
     host.outbox.toLeader(
-      new Heartbeat(self, this.incarnation, view.epoch, records, bytes, primaryRecords, transfers),
+      new Heartbeat(
+        self,
+        this.incarnation,
+        view.epoch,
+        records,
+        bytes,
+        primaryRecords,
+        transfers,
+        this.leaving,
+      ),
     );
   }
 

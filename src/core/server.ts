@@ -1,7 +1,7 @@
 import { Bucket } from './bucket.js';
 import { bucketOf } from './hash.js';
 import type { Host, ServerSettings } from './host.js';
-import { ballotEpoch, type BucketId, type Epoch, type Ordinal } from './ids.js';
+import { ballotEpoch, type BucketId, type Ordinal } from './ids.js';
 import { Lease, type TakeoverWait } from './lease.js';
 import { Learner } from './learner.js';
 import {
@@ -15,7 +15,7 @@ import {
   type SnapshotChunk,
   ViewUpdate,
 } from './message.js';
-import { NO_RECORDS, Operation, OperationKind, Result } from './operation.js';
+import { NO_RECORDS, type Operation, OperationKind, readdressed, Result } from './operation.js';
 import type { Completion, Outbox, SelfMessage, StateStore } from './outbox.js';
 import { Parking } from './parking.js';
 import { Primary } from './primary.js';
@@ -168,6 +168,16 @@ export class StorageServer implements Host {
     }
     this.reporter.tick(this.primaries);
     this.leave();
+  }
+
+  /** Ask the view leader to take this server out of the write path, before it stops. */
+  prepareToStop(): void {
+    this.reporter.leave();
+  }
+
+  /** True while the view counts on this server for any bucket. */
+  get needed(): boolean {
+    return this.view.rows.some((row) => row.replicas.includes(this.self));
   }
 
   /** End of a batch of inputs. */
@@ -435,7 +445,9 @@ export class StorageServer implements Host {
       return;
     }
     this.parking.forget(request);
-    this.outbox.forward(to, request, forwarded(operation, row.epoch));
+    const epoch = Math.max(operation.bucketEpoch, row.epoch);
+    const { timeoutMs, hops } = operation;
+    this.outbox.forward(to, request, readdressed(operation, epoch, timeoutMs, hops + 1));
   }
 
   private onView(message: ViewUpdate): void {
@@ -549,23 +561,4 @@ export class StorageServer implements Host {
     const rate = this.view.parameters.rebalanceRateBytes;
     this.budget = Math.min(rate, this.budget + (rate * elapsedMs) / 1000);
   }
-}
-
-function forwarded(operation: Operation, bucketEpoch: Epoch): Operation {
-  return new Operation(
-    operation.kind,
-    operation.key,
-    operation.value,
-    operation.condition,
-    operation.ifVersion,
-    operation.client,
-    operation.clientSequence,
-    operation.settledBelow,
-    operation.writes,
-    operation.bucket,
-    operation.limit,
-    Math.max(operation.bucketEpoch, bucketEpoch),
-    operation.timeoutMs,
-    operation.hops + 1,
-  );
 }

@@ -1,0 +1,341 @@
+import { randomBytes } from 'node:crypto';
+
+import { bucketOf } from '../core/hash.js';
+import type { BucketId, Key, Version } from '../core/ids.js';
+import {
+  ConditionKind,
+  type ConditionalWrite,
+  Operation,
+  OperationKind,
+  Result,
+} from '../core/operation.js';
+import { Code, LIMITS } from '../core/refusal.js';
+import { objection } from '../core/validate.js';
+import type { View } from '../core/view.js';
+import { KvsError } from '../transport/status.js';
+import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
+import { Numbering } from './numbering.js';
+import { Router } from './router.js';
+import { ViewSource } from './views.js';
+
+export interface ClientOptions {
+  /** `HOST[:PORT]` of the view leader, or several separated by commas. */
+  readonly leader?: string;
+  /** `HOST:PORT` of a server to use as the door; it forwards. Works without the view leader. */
+  readonly server?: string;
+  /** How long an operation may take in all, in ms. Default 5000, at most 60 000. */
+  readonly timeoutMs?: number;
+}
+
+export type Bytes = string | Uint8Array;
+
+/** A value as read. */
+export interface Value {
+  readonly value: Uint8Array;
+  /** Commit order stamp; usable as a condition. */
+  readonly version: Version;
+  /** Epoch of the view under which it was read. */
+  readonly epoch: number;
+  readonly bucket: BucketId;
+  /** Address of the server that holds the key. */
+  readonly server: string;
+}
+
+/** What a write did. */
+export interface Written {
+  readonly version: Version;
+  /** Version that was replaced; 0 when there was none, or when a retry was recognised. */
+  readonly previous: Version;
+  readonly epoch: number;
+  readonly bucket: BucketId;
+  readonly server: string;
+}
+
+export interface Deleted extends Written {
+  /** The key existed. */
+  readonly deleted: boolean;
+}
+
+export interface WriteOptions {
+  /** Only if the key does not exist. */
+  readonly ifAbsent?: boolean;
+  /** Only if the key has this version; 0 means absent. */
+  readonly ifVersion?: Version;
+}
+
+/** One key of a `setr`: a value to write, or `delete`. */
+export interface SetrWrite extends WriteOptions {
+  readonly key: Bytes;
+  readonly value?: Bytes;
+  readonly delete?: boolean;
+}
+
+export interface Committed {
+  readonly txid: string;
+  /** Every key written has this version. */
+  readonly version: Version;
+  /** Buckets that took part. */
+  readonly participants: number;
+  readonly epoch: number;
+}
+
+export interface ExportedRecord {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly version: Version;
+}
+
+/** Where a key lives. */
+export interface Location {
+  readonly key: Uint8Array;
+  readonly bucket: BucketId;
+  /** Bucket epoch. */
+  readonly epoch: number;
+  readonly primary: string;
+  readonly replicas: readonly string[];
+}
+
+const CONFLICT_PAUSE_MS = { least: 5, most: 200 } as const;
+const SCAN_LIMIT = LIMITS.scanRecords;
+const SCANS_AT_ONCE = 8;
+
+/**
+ * A typed client. Operations of one turn of the event loop share a frame; each awaits one promise.
+ * Errors are `KvsError`: `code`, `outcome` (done, not-done, unknown), `hint`.
+ *
+ * @example
+ * const kvs = await connect({ leader: '127.0.0.1:7400' });
+ * await kvs.set('greeting', 'hello');
+ */
+export class KvsClient {
+  private readonly id = randomBytes(16).toString('latin1');
+  private readonly numbering = new Numbering();
+  private readonly router: Router;
+
+  constructor(
+    private readonly views: ViewSource,
+    doors: readonly string[],
+    private readonly timeoutMs: number,
+  ) {
+    this.router = new Router(views, doors);
+  }
+
+  /** Linearizable read; null when the key does not exist. */
+  async get(key: Bytes): Promise<Value | null> {
+    const result = await this.ask(this.operation(OperationKind.Get, binary(key), null, {}));
+    if (!result.found) return null;
+    return { value: result.value ?? new Uint8Array(0), ...this.where(result) };
+  }
+
+  async set(key: Bytes, value: Bytes, options: WriteOptions = {}): Promise<Written> {
+    const operation = this.operation(OperationKind.Set, binary(key), bytes(value), options);
+    return this.written(await this.ask(operation));
+  }
+
+  async delete(key: Bytes, options: WriteOptions = {}): Promise<Deleted> {
+    const operation = this.operation(OperationKind.Delete, binary(key), null, options);
+    const result = await this.ask(operation);
+    return { deleted: result.found, ...this.written(result) };
+  }
+
+  /**
+   * All writes or none, on every replica. A conflict with another commit is retried, with jitter,
+   * until the time is over.
+   */
+  async setr(writes: readonly SetrWrite[]): Promise<Committed> {
+    const list = writes.map(conditionalWrite);
+    const deadline = performance.now() + this.timeoutMs;
+    for (let attempt = 1; ; attempt += 1) {
+      const left = deadline - performance.now();
+      const operation = this.operation(OperationKind.SetR, list[0]?.key ?? '', null, {}, list);
+      const result = await this.outcome(operation);
+      if (result.code !== Code.Conflict || left <= CONFLICT_PAUSE_MS.most) {
+        throwUnlessOk(result);
+        const { version, participants, epoch } = result;
+        return { txid: this.transactionId(operation), version, participants, epoch };
+      }
+      const { least, most } = CONFLICT_PAUSE_MS;
+      const ceiling = Math.min(most, least * 2 ** Math.min(attempt, 10));
+      await new Promise((resolve) => setTimeout(resolve, ceiling * Math.random()));
+    }
+  }
+
+  /** Every record whose key starts with `prefix`, in no particular order. */
+  async *export(prefix: Bytes = ''): AsyncGenerator<ExportedRecord> {
+    const { bucketCount } = (await this.views.current()).parameters;
+    const start = binary(prefix);
+    const pages: Promise<ExportedRecord[]>[] = [];
+    let next = 0;
+    for (let bucket = 0; bucket < bucketCount; bucket += 1) {
+      while (next < bucketCount && pages.length < SCANS_AT_ONCE) {
+        const page = this.scanBucket(next++, start);
+        // Awaited in order; a failure of a later one must not be an unhandled rejection meanwhile.
+        page.catch(() => undefined);
+        pages.push(page);
+      }
+      yield* (await pages.shift()) ?? [];
+    }
+  }
+
+  /** What the view leader says of the cluster. */
+  status(): Promise<GetStatusResponse> {
+    return this.views.status();
+  }
+
+  /** The newest view known, from the view leader or a server. */
+  view(): Promise<View> {
+    return this.views.current();
+  }
+
+  /** Follow the view; the callback gets each new one. Returns the way to stop. */
+  watchView(onView: (view: View) => void): () => void {
+    return this.views.watch(onView);
+  }
+
+  async locate(key: Bytes): Promise<Location> {
+    const view = await this.views.current();
+    const name = binary(key);
+    const bucket = bucketOf(name, view.parameters.bucketCount);
+    const row = view.rows[bucket];
+    const addresses = (row?.replicas ?? []).map((ordinal) => view.members.get(ordinal)?.address);
+    const replicas = addresses.map((address) => address ?? '?');
+    return {
+      key: Buffer.from(name, 'latin1'),
+      bucket,
+      epoch: row?.epoch ?? 0,
+      primary: replicas[0] ?? '?',
+      replicas,
+    };
+  }
+
+  /** Operations not answered yet end with an error whose outcome says what is known. */
+  close(): void {
+    this.router.close();
+    this.views.close();
+  }
+
+  private async scanBucket(bucket: BucketId, prefix: Key): Promise<ExportedRecord[]> {
+    const records: ExportedRecord[] = [];
+    let after = '';
+    for (;;) {
+      const operation = this.operation(OperationKind.Scan, after, null, {}, null, bucket);
+      const result = await this.ask(operation);
+      for (const record of result.records) {
+        if (!record.key.startsWith(prefix)) continue;
+        const { key, value, version } = record;
+        records.push({ key: Buffer.from(key, 'latin1'), value, version });
+      }
+      if (!result.more) return records;
+      after = result.records.at(-1)?.key ?? after;
+    }
+  }
+
+  private operation(
+    kind: OperationKind,
+    key: Key,
+    value: Uint8Array | null,
+    options: WriteOptions,
+    writes: readonly ConditionalWrite[] | null = null,
+    bucket = 0,
+  ): Operation {
+    const reads = kind === OperationKind.Get || kind === OperationKind.Scan;
+    const [condition, ifVersion] = conditionOf(options);
+    return new Operation(
+      kind,
+      key,
+      value,
+      condition,
+      ifVersion,
+      this.id,
+      reads ? 0 : this.numbering.next(),
+      this.numbering.settledBelow,
+      writes,
+      bucket,
+      kind === OperationKind.Scan ? SCAN_LIMIT : 0,
+      0,
+      this.timeoutMs,
+      0,
+    );
+  }
+
+  private async ask(operation: Operation): Promise<Result> {
+    const result = await this.outcome(operation);
+    throwUnlessOk(result);
+    return result;
+  }
+
+  private outcome(operation: Operation): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const problem = objection(operation, 0);
+      if (problem !== null) {
+        this.settle(operation);
+        reject(KvsError.ofCode(problem.code, problem.detail));
+        return;
+      }
+      this.router.submit(operation, (result) => {
+        this.settle(operation);
+        resolve(result);
+      });
+    });
+  }
+
+  private settle(operation: Operation): void {
+    if (operation.clientSequence > 0) this.numbering.settle(operation.clientSequence);
+  }
+
+  private written(result: Result): Written {
+    return { previous: result.previous, ...this.where(result) };
+  }
+
+  private where(result: Result): Omit<Written, 'previous'> {
+    const { version, epoch, bucket, server } = result;
+    const address = this.views.view?.members.get(server)?.address;
+    return { version, epoch, bucket, server: address ?? `server ${server}` };
+  }
+
+  private transactionId(operation: Operation): string {
+    const id = Buffer.from(operation.client, 'latin1').toString('hex');
+    return `${id}-${operation.clientSequence}`;
+  }
+}
+
+/** Connect: resolves when a view is known, rejects with a `KvsError` when none is in time. */
+export async function connect(options: ClientOptions): Promise<KvsClient> {
+  const timeoutMs = Math.min(options.timeoutMs ?? 5000, LIMITS.timeoutMs);
+  const views = new ViewSource(options.leader ?? '', options.server ?? '', timeoutMs);
+  try {
+    await views.current();
+  } catch (error) {
+    views.close();
+    throw error;
+  }
+  return new KvsClient(views, views.doors, timeoutMs);
+}
+
+function throwUnlessOk(result: Result): void {
+  if (result.code !== Code.Ok) throw KvsError.ofCode(result.code, result.detail);
+}
+
+function conditionOf(options: WriteOptions): [ConditionKind, Version] {
+  if (options.ifAbsent === true) return [ConditionKind.IfAbsent, 0];
+  if (options.ifVersion === undefined) return [ConditionKind.None, 0];
+  return [ConditionKind.IfVersion, options.ifVersion];
+}
+
+function conditionalWrite(write: SetrWrite): ConditionalWrite {
+  const [condition, ifVersion] = conditionOf(write);
+  if (write.delete !== true && write.value === undefined) {
+    throw KvsError.ofCode(Code.Invalid, 'a write of the setr has neither a value nor delete');
+  }
+  const value = write.delete === true ? null : bytes(write.value ?? '');
+  return { key: binary(write.key), value, condition, ifVersion };
+}
+
+/** Bytes as a binary string; a string is taken as UTF-8. */
+function binary(key: Bytes): Key {
+  return Buffer.from(key).toString('latin1');
+}
+
+function bytes(value: Bytes): Uint8Array {
+  return typeof value === 'string' ? Buffer.from(value) : value;
+}

@@ -1,0 +1,16 @@
+export {
+  type Bytes,
+  type ClientOptions,
+  type Committed,
+  connect,
+  type Deleted,
+  type ExportedRecord,
+  KvsClient,
+  type Location,
+  type SetrWrite,
+  type Value,
+  type WriteOptions,
+  type Written,
+} from './client.js';
+export { KvsError } from '../transport/status.js';
+export { type BucketRow, type Member, MemberState, type View } from '../core/view.js';

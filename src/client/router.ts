@@ -1,0 +1,202 @@
+import type { BucketId, Epoch } from '../core/ids.js';
+import { bucketOf } from '../core/hash.js';
+import {
+  isWrite,
+  NO_RECORDS,
+  type Operation,
+  OperationKind,
+  readdressed,
+  Result,
+} from '../core/operation.js';
+import { Code, CODES } from '../core/refusal.js';
+import { MemberState, type View } from '../core/view.js';
+import { FrameClient } from '../transport/stream.js';
+
+/** An attempt that is silent for this long is doubled by another one. */
+const ATTEMPT_MS = 1000;
+const SWEEP_MS = 25;
+const BACKOFF_MS = { least: 25, most: 400 } as const;
+
+/** One operation until its outcome is told. */
+interface Call {
+  readonly operation: Operation;
+  readonly deadlineMs: number;
+  readonly done: (result: Result) => void;
+  attempts: number;
+  /** Attempts that were not answered. */
+  open: number;
+  /** An attempt may have taken effect, or may still. */
+  uncertain: boolean;
+  attemptMs: number;
+  /** When to try again; Infinity while an attempt is open. */
+  retryMs: number;
+  /** A final refusal that waits for the other open attempts: one of them may say otherwise. */
+  refusal: Result | null;
+  finished: boolean;
+}
+
+/** Where the router gets its view, and what it tells when that seems old. */
+export interface Views {
+  readonly view: View | null;
+  /** `address` answered from a newer epoch. */
+  newer(epoch: Epoch, address: string): void;
+}
+
+/**
+ * Sends each operation straight to the primary of its bucket, and again under the same number until
+ * it is answered or its time is over (D4). What it reports: done, not done, or unknown; "not done"
+ * only when no attempt can have taken effect.
+ */
+export class Router {
+  private readonly links = new Map<string, FrameClient>();
+  private readonly calls = new Set<Call>();
+  private sweeper: NodeJS.Timeout | null = null;
+  private turn = 0;
+
+  constructor(
+    private readonly views: Views,
+    /** Servers to use as doors; they forward. Empty: go to the primary. */
+    private readonly doors: readonly string[],
+  ) {}
+
+  /** `done` is called once, with the outcome. */
+  submit(operation: Operation, done: (result: Result) => void): void {
+    const now = performance.now();
+    const call: Call = {
+      operation,
+      deadlineMs: now + operation.timeoutMs,
+      done,
+      attempts: 0,
+      open: 0,
+      uncertain: false,
+      attemptMs: now,
+      retryMs: 0,
+      refusal: null,
+      finished: false,
+    };
+    this.calls.add(call);
+    this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS);
+    this.attempt(call, now);
+  }
+
+  close(): void {
+    if (this.sweeper !== null) clearInterval(this.sweeper);
+    this.sweeper = null;
+    for (const call of this.calls) this.giveUp(call, 'the client was closed');
+    for (const link of this.links.values()) link.close();
+    this.links.clear();
+  }
+
+  private attempt(call: Call, now: number): void {
+    const { view } = this.views;
+    const bucket = this.bucketOf(call.operation, view);
+    const address = this.addressFor(bucket, view, call.attempts);
+    if (address === null) {
+      call.retryMs = now + BACKOFF_MS.most;
+      return;
+    }
+    call.attempts += 1;
+    call.open += 1;
+    call.attemptMs = now;
+    call.retryMs = Infinity;
+    const left = Math.max(1, Math.ceil(call.deadlineMs - now));
+    const epoch = view?.rows[bucket]?.epoch ?? 0;
+    const operation = readdressed(call.operation, epoch, left, 0);
+    this.link(address).submit(operation, (answer) => {
+      call.open -= 1;
+      if (answer instanceof Result) this.onResult(call, answer, address);
+      else this.onBroken(call, answer.sent);
+    });
+  }
+
+  private onResult(call: Call, result: Result, address: string): void {
+    if (result.epoch > (this.views.view?.epoch ?? 0)) this.views.newer(result.epoch, address);
+    if (call.finished) return;
+    const { retryable, noEffect } = CODES[result.code];
+    if (result.code === Code.Ok) {
+      this.finish(call, result);
+      return;
+    }
+    if (!noEffect) call.uncertain = true;
+    if (!retryable || performance.now() >= call.deadlineMs) call.refusal = result;
+    this.goOn(call);
+  }
+
+  private onBroken(call: Call, sent: boolean): void {
+    if (sent) call.uncertain = true;
+    if (!call.finished) this.goOn(call);
+  }
+
+  /** After an attempt without success: wait for the others, give up, or try again. */
+  private goOn(call: Call): void {
+    if (call.open > 0) return;
+    if (call.refusal !== null) {
+      this.finish(call, this.honest(call, call.refusal));
+      return;
+    }
+    const { least, most } = BACKOFF_MS;
+    const ceiling = Math.min(most, least * 2 ** Math.min(call.attempts, 10));
+    call.retryMs = performance.now() + ceiling * (0.5 + Math.random() / 2);
+  }
+
+  /** A refusal proves "no effect" only if no other attempt can have had one. */
+  private honest(call: Call, result: Result): Result {
+    if (!isWrite(call.operation) || !call.uncertain) return result;
+    if (!CODES[result.code].noEffect) return result;
+    const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
+    return refusal(Code.OutcomeUnknown, detail, result);
+  }
+
+  private sweep(): void {
+    const now = performance.now();
+    for (const call of this.calls) {
+      if (now >= call.deadlineMs) this.giveUp(call, 'no answer in time');
+      else if (call.refusal !== null) continue;
+      else if (now >= call.retryMs || now - call.attemptMs >= ATTEMPT_MS) this.attempt(call, now);
+    }
+    if (this.calls.size > 0 || this.sweeper === null) return;
+    clearInterval(this.sweeper);
+    this.sweeper = null;
+  }
+
+  private giveUp(call: Call, detail: string): void {
+    const unknown = isWrite(call.operation) && (call.uncertain || call.open > 0);
+    this.finish(call, refusal(unknown ? Code.OutcomeUnknown : Code.Unavailable, detail, null));
+  }
+
+  private finish(call: Call, result: Result): void {
+    if (call.finished) return;
+    call.finished = true;
+    this.calls.delete(call);
+    call.done(result);
+  }
+
+  private bucketOf(operation: Operation, view: View | null): BucketId {
+    if (operation.kind === OperationKind.Scan) return operation.bucket;
+    return bucketOf(operation.key, Math.max(1, view?.parameters.bucketCount ?? 1));
+  }
+
+  /** The primary, if it is up; otherwise any server that is, in turn: it knows or will learn. */
+  private addressFor(bucket: BucketId, view: View | null, attempts: number): string | null {
+    if (this.doors.length > 0) return this.doors[attempts % this.doors.length] ?? null;
+    if (view === null) return null;
+    const primary = view.members.get(view.rows[bucket]?.replicas[0] ?? 0);
+    if (primary?.state === MemberState.Up && attempts % 3 !== 2) return primary.address;
+    const up = Array.from(view.members.values()).filter(({ state }) => state === MemberState.Up);
+    return up[this.turn++ % up.length]?.address ?? null;
+  }
+
+  private link(address: string): FrameClient {
+    let link = this.links.get(address);
+    if (link === undefined) {
+      link = new FrameClient(address);
+      this.links.set(address, link);
+    }
+    return link;
+  }
+}
+
+function refusal(code: Code, detail: string, from: Result | null): Result {
+  const { epoch, bucket, server } = from ?? { epoch: 0, bucket: 0, server: 0 };
+  return new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0);
+}

@@ -1,0 +1,272 @@
+import { performance } from 'node:perf_hooks';
+
+import type { Entry } from '../core/entry.js';
+import type { ServerSettings } from '../core/host.js';
+import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
+import type { LeaderMessage, PeerMessage, ViewUpdate } from '../core/message.js';
+import {
+  isWrite,
+  NO_RECORDS,
+  type Operation,
+  Result,
+  type StoredRecord,
+} from '../core/operation.js';
+import type { Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
+import type { Recovered } from '../core/recovery.js';
+import { Code, CODES } from '../core/refusal.js';
+import { StorageServer } from '../core/server.js';
+import type { Storage } from '../storage/storage.js';
+
+const TICK_MS = 20;
+const CHECKPOINT_BYTES = 64 * 1024 * 1024;
+const CHECKPOINT_EVERY_MS = 60_000;
+/** A forwarded operation whose link broke is routed again after this long. */
+const FORWARD_AGAIN_MS = 50;
+/** Unwritten engine rows that make the server refuse more writes (U3). */
+const OVERLAY_BYTES = 256 * 1024 * 1024;
+
+/** What the driver needs of the network. */
+export interface Network {
+  send(to: Ordinal, message: PeerMessage): void;
+  toLeader(message: LeaderMessage): void;
+  /** Hand an operation to another server; null when the link to it broke. */
+  forward(to: Ordinal, operation: Operation, done: (result: Result | null) => void): void;
+}
+
+interface Request {
+  readonly operation: Operation;
+  readonly deadlineMs: number;
+  readonly answer: (result: Result) => void;
+  /** A server that took it over may have carried it out without our hearing of it. */
+  uncertain: boolean;
+}
+
+/** Monotonic milliseconds. */
+export function monotonicMs(): number {
+  return performance.now();
+}
+
+/**
+ * Runs the machine of one storage server on the real clock, disk and network, and carries out what
+ * it puts into its outbox. All inputs of one turn of the event loop are one batch: one group in the
+ * log, one prepare message for each follower of each bucket.
+ */
+export class Driver implements Outbox {
+  readonly machine: StorageServer;
+  private readonly requests = new Map<number, Request>();
+  private nextRequest = 1;
+  private flushing = false;
+  private running = false;
+  /** Inputs that arose while the machine was taking a step. */
+  private readonly later: ((now: number) => void)[] = [];
+  private ticker: NodeJS.Timeout | null = null;
+  private checkpointing: Promise<void> = Promise.resolve();
+  private checkpointedMs = monotonicMs();
+  private stopped = false;
+
+  constructor(
+    identity: { readonly ordinal: Ordinal; readonly incarnation: number },
+    settings: ServerSettings,
+    recovered: Recovered,
+    private readonly storage: Storage,
+    private readonly network: Network,
+    private readonly fatal: (error: Error) => void,
+  ) {
+    const now = monotonicMs();
+    const { store } = storage;
+    this.machine = new StorageServer(identity, settings, store, recovered, now, Date.now());
+  }
+
+  start(): void {
+    this.run((now) => this.machine.start(now, this));
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  /** No input is taken any more; what is durable stays. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    if (this.ticker !== null) clearInterval(this.ticker);
+    await this.checkpointing;
+    await this.checkpoint();
+  }
+
+  /** Messages of one peer. */
+  receive(from: Ordinal, messages: readonly PeerMessage[]): void {
+    this.run((now) => {
+      for (const message of messages) this.machine.peer(from, message, now, this);
+    });
+  }
+
+  receiveView(update: ViewUpdate): void {
+    this.run((now) => this.machine.peer(0, update, now, this));
+  }
+
+  /** One client operation; `answer` is called exactly once, maybe at once. */
+  submit(operation: Operation, answer: (result: Result) => void): void {
+    if (this.storage.store.overlayBytes > OVERLAY_BYTES) {
+      answer(this.refusal(Code.Overloaded, 'the disk is behind: too much waits to be written'));
+      return;
+    }
+    const request = this.nextRequest++;
+    const deadlineMs = monotonicMs() + operation.timeoutMs;
+    this.requests.set(request, { operation, deadlineMs, answer, uncertain: false });
+    this.run((now) => this.machine.submit(request, operation, now, this));
+  }
+
+  /** Operations not answered yet. */
+  get outstanding(): number {
+    return this.requests.size;
+  }
+
+  // Outbox
+
+  send(to: Ordinal, message: PeerMessage): void {
+    this.network.send(to, message);
+  }
+
+  persist(record: LogRecord): void {
+    this.storage.append(record);
+  }
+
+  sendAfter(to: Ordinal, message: PeerMessage | SelfMessage): void {
+    this.storage.whenDurable(() => {
+      if (this.stopped) return;
+      if (to === this.machine.self) {
+        this.run((now) => this.machine.durable(message, now, this));
+      } else this.network.send(to, message as PeerMessage);
+    });
+  }
+
+  toLeader(message: LeaderMessage): void {
+    this.network.toLeader(message);
+  }
+
+  answer(request: number, result: Result): void {
+    const waiting = this.requests.get(request);
+    if (waiting === undefined) return;
+    this.requests.delete(request);
+    const { operation, uncertain } = waiting;
+    // "Not done" may be said only when no attempt can have been (D4).
+    if (uncertain && isWrite(operation) && CODES[result.code].noEffect) {
+      waiting.answer(this.refusal(Code.OutcomeUnknown, result.detail));
+    } else waiting.answer(result);
+  }
+
+  forward(to: Ordinal, request: number, operation: Operation): void {
+    this.network.forward(to, operation, (result) => {
+      if (result !== null) this.answer(request, result);
+      else this.routeAgain(request);
+    });
+  }
+
+  scan(token: number, bucket: BucketId, after: Key, records: number, bytes: number): void {
+    this.completes(this.storage.store.scan(bucket, after, records, bytes), (page) => ({
+      type: 'scanned',
+      token,
+      ...page,
+    }));
+  }
+
+  ingest(
+    token: number,
+    bucket: BucketId,
+    records: readonly StoredRecord[],
+    first: boolean,
+  ): void {
+    this.completes(this.storage.store.ingest(bucket, records, first), () => ({
+      type: 'ingested',
+      token,
+    }));
+  }
+
+  readLog(token: number, bucket: BucketId, from: Sequence, limitBytes: number): void {
+    this.completes(
+      this.storage.readEntries(bucket, from, limitBytes),
+      (entries: readonly Entry[] | null) => ({ type: 'logRead', token, entries }),
+    );
+  }
+
+  private completes<T>(work: Promise<T>, completion: (value: T) => Completion): void {
+    work.then(
+      (value) => {
+        if (!this.stopped) {
+          this.run((now) => this.machine.complete(completion(value), now, this));
+        }
+      },
+      (error: unknown) => {
+        if (!this.stopped) this.fatal(error instanceof Error ? error : new Error(String(error)));
+      },
+    );
+  }
+
+  /** Feed the machine; the batch ends when this turn of the event loop has no more inputs. */
+  private run(input: (now: number) => void): void {
+    if (this.stopped) return;
+    this.later.push(input);
+    if (this.running) return;
+    this.running = true;
+    try {
+      for (let next = this.later.shift(); next !== undefined; next = this.later.shift()) {
+        next(monotonicMs());
+      }
+    } catch (error) {
+      this.stopped = true;
+      this.fatal(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      this.running = false;
+    }
+    if (this.flushing) return;
+    this.flushing = true;
+    setImmediate(() => {
+      this.flushing = false;
+      this.flush();
+    });
+  }
+
+  /** The batch ends. What the flush itself gives rise to is the next batch. */
+  private flush(): void {
+    if (this.stopped) return;
+    this.run((now) => this.machine.flush(now, this));
+  }
+
+  private tick(): void {
+    this.run((now) => this.machine.tick(now, Date.now(), this));
+    const due = monotonicMs() - this.checkpointedMs > CHECKPOINT_EVERY_MS;
+    const { bytesSinceCheckpoint } = this.storage;
+    if (bytesSinceCheckpoint > CHECKPOINT_BYTES || (due && bytesSinceCheckpoint > 0)) {
+      this.checkpointedMs = monotonicMs();
+      this.checkpointing = this.checkpointing.then(() => this.checkpoint());
+    }
+  }
+
+  private async checkpoint(): Promise<void> {
+    try {
+      await this.storage.checkpoint(this.machine.takeDirty(), this.machine.view);
+      this.checkpointedMs = monotonicMs();
+    } catch (error) {
+      this.fatal(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** The link to the primary broke: it may have taken the operation; the number protects it. */
+  private routeAgain(request: number): void {
+    const waiting = this.requests.get(request);
+    if (waiting === undefined || this.stopped) return;
+    waiting.uncertain = true;
+    const left = waiting.deadlineMs - monotonicMs();
+    if (left <= 0) {
+      const why = 'the link to the server that holds the key broke; the outcome is not known';
+      this.answer(request, this.refusal(Code.OutcomeUnknown, why));
+      return;
+    }
+    setTimeout(() => {
+      this.run((now) => this.machine.submit(request, waiting.operation, now, this));
+    }, FORWARD_AGAIN_MS);
+  }
+
+  private refusal(code: Code, detail: string): Result {
+    const { epoch } = this.machine.view;
+    const { self } = this.machine;
+    return new Result(code, false, null, 0, 0, epoch, 0, self, detail, NO_RECORDS, false, 0);
+  }
+}

@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto';
+
+import type { ClientId } from '../core/ids.js';
+import { isWrite, NO_RECORDS, type Operation, readdressed, Result } from '../core/operation.js';
+import { Code, CODES } from '../core/refusal.js';
+import { type Driver, monotonicMs } from './driver.js';
+
+const RETRY_MS = 50;
+
+/**
+ * Unary calls come from clients without our library, so the server does what the library would:
+ * it numbers writes that carry no number, and tries again under the same number until the
+ * deadline (D4).
+ */
+export class Gateway {
+  private readonly id: ClientId = randomBytes(16).toString('latin1');
+  private last = 0;
+  private readonly open = new Set<number>();
+
+  constructor(private readonly driver: Driver) {}
+
+  /** Client id, number and settled mark for a write that came without. */
+  number(): { client: ClientId; clientSequence: number; settledBelow: number } {
+    const clientSequence = ++this.last;
+    this.open.add(clientSequence);
+    // Insertion order is number order: the first open one is the lowest.
+    const settledBelow = this.open.values().next().value ?? clientSequence;
+    return { client: this.id, clientSequence, settledBelow };
+  }
+
+  submit(operation: Operation, answer: (result: Result) => void): void {
+    const deadlineMs = monotonicMs() + operation.timeoutMs;
+    this.attempt(operation, deadlineMs, false, (result) => {
+      if (operation.client === this.id) this.open.delete(operation.clientSequence);
+      answer(result);
+    });
+  }
+
+  private attempt(
+    operation: Operation,
+    deadlineMs: number,
+    uncertain: boolean,
+    answer: (result: Result) => void,
+  ): void {
+    const left = Math.max(1, Math.round(deadlineMs - monotonicMs()));
+    this.driver.submit(readdressed(operation, 0, left, 0), (result) => {
+      const { retryable, noEffect } = CODES[result.code];
+      const unsure = uncertain || !noEffect;
+      if (retryable && monotonicMs() + RETRY_MS < deadlineMs) {
+        setTimeout(() => this.attempt(operation, deadlineMs, unsure, answer), RETRY_MS);
+      } else answer(this.honest(operation, result, uncertain));
+    });
+  }
+
+  private honest(operation: Operation, result: Result, uncertain: boolean): Result {
+    if (!uncertain || !isWrite(operation) || !CODES[result.code].noEffect) return result;
+    const { epoch, bucket, server } = result;
+    const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
+    const code = Code.OutcomeUnknown;
+    return new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0);
+  }
+}

@@ -1,0 +1,146 @@
+import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+
+import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { View } from '../core/view.js';
+import { leaderMessageToWire } from '../wire/convert-leader.js';
+import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
+import {
+  type HeartbeatRequest,
+  type HeartbeatResponse,
+  LeaderServiceClient,
+  type RegisterRequest,
+  type RegisterResponse,
+} from '../wire/gen/kvs/v1/leader.js';
+
+const CALL_MS = 2000;
+const RETRY_MS = 200;
+const RETRY_CAP_MS = 2000;
+/** How often a server that waits for its view leader says so. */
+const SAY_EVERY_MS = 5000;
+
+/** What the view leader told a server at registration. */
+export interface Registration {
+  readonly ordinal: number;
+  readonly clusterId: string;
+  readonly heartbeatIntervalMs: number;
+  readonly view: View;
+}
+
+/** The view leader refuses this server for a reason that waiting does not mend. */
+export class RegistrationRefused extends Error {
+  readonly exitCode = 1;
+  constructor(
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * The server's side of its conversation with the view leader: register, then one heartbeat stream,
+ * again and again as long as the process lives. Losing the view leader is not an error (V3).
+ */
+export class LeaderLink {
+  private readonly clients: LeaderServiceClient[];
+  private turn = 0;
+  private stream: ClientDuplexStream<HeartbeatRequest, HeartbeatResponse> | null = null;
+  private closed = false;
+  private waiting: NodeJS.Timeout | null = null;
+
+  constructor(
+    private readonly addresses: readonly string[],
+    /** What to register with; asked anew for each attempt. */
+    private readonly describe: () => RegisterRequest,
+    private readonly log: Logger,
+    private readonly onRegistered: (registration: Registration) => void,
+    private readonly onUpdate: (update: ViewUpdate) => void,
+    private readonly onRefused: (refusal: RegistrationRefused) => void,
+  ) {
+    this.clients = addresses.map(
+      (address) => new LeaderServiceClient(address, credentials.createInsecure()),
+    );
+  }
+
+  /** Start; runs until `close`. */
+  start(): void {
+    this.connect(0, performance.now());
+  }
+
+  /** Dropped when there is no stream: every message is said again. */
+  send(message: LeaderMessage): void {
+    this.stream?.write(leaderMessageToWire(message));
+  }
+
+  close(): void {
+    this.closed = true;
+    if (this.waiting !== null) clearTimeout(this.waiting);
+    this.stream?.cancel();
+    for (const client of this.clients) client.close();
+  }
+
+  private connect(failures: number, saidMs: number): void {
+    if (this.closed) return;
+    const client = this.clients[this.turn % this.clients.length];
+    if (client === undefined) return;
+    const options = { deadline: Date.now() + CALL_MS };
+    client.register(this.describe(), options as never, (error, response) => {
+      if (this.closed) return;
+      if (error !== null) this.onFailure(error, failures, saidMs);
+      else this.onResponse(client, response);
+    });
+  }
+
+  private onFailure(error: ServiceError, failures: number, saidMs: number): void {
+    if (error.code === status.FAILED_PRECONDITION || error.code === status.INVALID_ARGUMENT) {
+      const code = String(error.metadata.get('kvs-code')[0] ?? 'REFUSED');
+      this.onRefused(new RegistrationRefused(code, error.details));
+      return;
+    }
+    const now = performance.now();
+    let said = saidMs;
+    if (failures === 0 || now - saidMs >= SAY_EVERY_MS) {
+      const leaders = this.addresses.join(', ');
+      this.log.warn(`waiting for the view leader at ${leaders}: ${error.details}`);
+      said = now;
+    }
+    this.turn += 1;
+    const pause = Math.min(RETRY_CAP_MS, RETRY_MS * 2 ** Math.min(failures, 8));
+    const jittered = pause * (0.5 + Math.random() / 2);
+    this.waiting = setTimeout(() => this.connect(failures + 1, said), jittered);
+  }
+
+  private onResponse(client: LeaderServiceClient, response: RegisterResponse): void {
+    if (response.view === undefined) return;
+    const { ordinal, clusterId, heartbeatIntervalMs } = response;
+    this.onRegistered({
+      ordinal,
+      clusterId,
+      heartbeatIntervalMs,
+      view: viewFromWire(response.view),
+    });
+    this.beat(client);
+  }
+
+  private beat(client: LeaderServiceClient): void {
+    const stream = client.heartbeat();
+    this.stream = stream;
+    let ended = false;
+    const again = (why: string): void => {
+      if (ended || this.closed) return;
+      ended = true;
+      this.stream = null;
+      this.log.warn(`the heartbeat stream ended: ${why}; registering again`);
+      stream.cancel();
+      this.waiting = setTimeout(() => this.connect(0, performance.now()), RETRY_MS);
+    };
+    stream.on('data', (response: HeartbeatResponse) => {
+      const { message } = response;
+      if (message?.$case === 'update') this.onUpdate(viewUpdateFromWire(message.value));
+      else if (message?.$case === 'refused') again(message.value.message);
+    });
+    stream.on('error', (error: ServiceError) => again(error.details));
+    stream.on('end', () => again('closed by the view leader'));
+  }
+}
