@@ -21,7 +21,7 @@ export class Lease {
   private readonly shown = new Map<Ordinal, Epoch>();
 
   constructor(
-    /** Beacons answered by a former incarnation of this process are unknown: count from here. */
+    /** Beacons that a former incarnation answered are unknown: their grace counts from here. */
     private readonly startedMs: number,
   ) {}
 

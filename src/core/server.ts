@@ -107,7 +107,8 @@ export class StorageServer implements Host {
     this.tickMs = now;
     this.wallMs = wallMs;
     this.wallOffsetMs = wallMs - now;
-    this.lease = new Lease(now);
+    // A directory that never had a view cannot have answered anybody.
+    this.lease = new Lease(recovered.view === null ? -Infinity : now);
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;

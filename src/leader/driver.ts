@@ -1,0 +1,130 @@
+import { performance } from 'node:perf_hooks';
+
+import {
+  type LeaderAck,
+  type LeaderOutbox,
+  type LeaderRefusal,
+  type LeaderSettings,
+  type LeaderStatus,
+  type RegisterAnswer,
+  type Registrant,
+  ViewLeader,
+} from '../core/leader.js';
+import type { Ordinal } from '../core/ids.js';
+import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { View, ViewDelta } from '../core/view.js';
+import type { ViewStore } from '../viewstore/port.js';
+
+const TICK_MS = 50;
+
+/** What a connected server is told. */
+export type LeaderReply = ViewUpdate | LeaderAck | LeaderRefusal;
+
+/**
+ * Runs the view leader's machine on the real clock and its store. A new epoch is written to the
+ * store first; only then does anybody hear of it (V1).
+ */
+export class LeaderDriver implements LeaderOutbox {
+  private readonly machine: ViewLeader;
+  private readonly servers = new Map<Ordinal, (reply: LeaderReply) => void>();
+  private readonly watchers = new Set<(update: ViewUpdate) => void>();
+  /** The newest durable view: what the world may know. */
+  private durable: View;
+  private writing: Promise<void> = Promise.resolve();
+  private readonly ticker: NodeJS.Timeout;
+  private flushing = false;
+  private stopped = false;
+
+  constructor(
+    settings: LeaderSettings,
+    recovered: View | null,
+    clusterId: string,
+    private readonly store: ViewStore,
+    private readonly fatal: (error: Error) => void,
+    private readonly onEpoch: (view: View) => void,
+  ) {
+    this.machine = new ViewLeader(settings, recovered, clusterId, performance.now());
+    this.durable = this.machine.view;
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  /** The newest durable view. */
+  get view(): View {
+    return this.durable;
+  }
+
+  /** Register a server; resolves when what that changed is durable. */
+  async register(request: Registrant): Promise<RegisterAnswer> {
+    const answer = this.machine.register(request, performance.now(), this);
+    this.machine.flush(Date.now(), this);
+    await this.writing;
+    return answer.ok ? { ...answer, view: this.durable } : answer;
+  }
+
+  /** A server's stream is there: replies go to `reply` until `disconnect`. */
+  connect(server: Ordinal, reply: (reply: LeaderReply) => void): void {
+    this.servers.set(server, reply);
+  }
+
+  disconnect(server: Ordinal, reply: (reply: LeaderReply) => void): void {
+    if (this.servers.get(server) === reply) this.servers.delete(server);
+  }
+
+  receive(from: Ordinal, message: LeaderMessage): void {
+    this.machine.step(from, message, performance.now(), this);
+    // Requests that arrive together share one epoch.
+    if (this.flushing) return;
+    this.flushing = true;
+    setImmediate(() => {
+      this.flushing = false;
+      if (!this.stopped) this.machine.flush(Date.now(), this);
+    });
+  }
+
+  /** The current view, then each change, until the returned function is called. */
+  watch(watcher: (update: ViewUpdate) => void): () => void {
+    watcher(new ViewUpdate(this.durable, null));
+    this.watchers.add(watcher);
+    return () => this.watchers.delete(watcher);
+  }
+
+  status(): LeaderStatus {
+    return this.machine.status(performance.now());
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.ticker);
+    await this.writing;
+  }
+
+  // LeaderOutbox
+
+  publish(delta: ViewDelta, view: View): void {
+    this.writing = this.writing.then(async () => {
+      try {
+        await this.store.append(delta, view);
+      } catch (error) {
+        this.stopped = true;
+        this.fatal(error instanceof Error ? error : new Error(String(error)));
+        return;
+      }
+      this.durable = view;
+      const update = new ViewUpdate(null, delta);
+      for (const reply of this.servers.values()) reply(update);
+      for (const watcher of this.watchers) watcher(update);
+      this.onEpoch(view);
+    });
+  }
+
+  send(to: Ordinal, message: LeaderReply): void {
+    // May name an epoch that is still being written.
+    void this.writing.then(() => this.servers.get(to)?.(message));
+  }
+
+  private tick(): void {
+    if (this.stopped) return;
+    this.machine.tick(performance.now(), Date.now(), this);
+    this.machine.flush(Date.now(), this);
+  }
+}

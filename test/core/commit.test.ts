@@ -1,0 +1,104 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { EntryKind } from '../../src/core/entry.js';
+import { ConditionKind } from '../../src/core/operation.js';
+import { Code } from '../../src/core/refusal.js';
+import { Cluster, rowOf, text, viewOf } from './cluster.js';
+
+const value = new TextEncoder().encode('x');
+
+function write(key: string, condition: ConditionKind = ConditionKind.None, ifVersion = 0) {
+  return { key, value, condition, ifVersion };
+}
+
+/** Three servers, two buckets with different primaries. `a` is in bucket 1, `b` in bucket 0. */
+function two(): Cluster {
+  const cluster = new Cluster([1, 2, 3]);
+  const view = viewOf(1, rowOf(1, [1, 2, 3]), [1, 2, 3]);
+  const rows = [rowOf(1, [1, 2, 3]), rowOf(1, [2, 3, 1])];
+  cluster.adopt({ ...view, rows, parameters: { ...view.parameters, bucketCount: 2 } });
+  cluster.pass(200);
+  return cluster;
+}
+
+const keys = Array.from({ length: 12 }, (_, index) => `key-${index}`);
+
+describe('setr', () => {
+  test('all keys get the same version, and the buckets that took part are told (D3)', () => {
+    const cluster = two();
+    const result = cluster.run(1, cluster.setr(keys.map((key) => write(key))));
+    expect(result).toMatchObject({ code: Code.Ok, participants: 2 });
+    cluster.pass(500);
+    for (const key of keys) {
+      expect(cluster.run(3, cluster.get(key))?.version).toBe(result?.version);
+    }
+  });
+
+  test('one unmet condition aborts everything at once', () => {
+    const cluster = two();
+    const writes = keys.map((key) => write(key));
+    writes[3] = write('key-3', ConditionKind.IfVersion, 5);
+    const result = cluster.run(1, cluster.setr(writes));
+    expect(result?.code).toBe(Code.ConditionNotMet);
+    for (const key of keys) expect(text(cluster.run(3, cluster.get(key)))).toBeNull();
+  });
+
+  test('a key that another commit holds makes it a conflict', () => {
+    const cluster = two();
+    // No decision reaches a participant.
+    cluster.lost = ({ message }) => message.type === 'vote';
+    cluster.submit(1, cluster.setr(keys.map((key) => write(key))));
+    cluster.settle();
+    cluster.lost = ({ message }) => message.type === 'vote' && message.yes;
+    const second = cluster.submit(1, cluster.setr(keys.toReversed().map((key) => write(key))));
+    cluster.settle();
+    expect(cluster.results.get(second)?.code).toBe(Code.Conflict);
+  });
+
+  test('a read of a locked key waits for the outcome', () => {
+    const cluster = two();
+    cluster.lost = ({ message }) => message.type === 'decide';
+    const commit = cluster.submit(1, cluster.setr(keys.map((key) => write(key))));
+    cluster.settle();
+    expect(cluster.results.get(commit)?.code).toBe(Code.Ok);
+    const reads = keys.map((key) => cluster.submit(3, cluster.get(key)));
+    cluster.settle();
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    for (const read of reads) expect(text(cluster.results.get(read))).toBe('x');
+  });
+
+  test('the coordinator dies before it decides: the participants abort (D3)', () => {
+    const cluster = two();
+    cluster.lost = ({ message }) => message.type === 'vote';
+    const operation = cluster.setr(keys.map((key) => write(key)));
+    cluster.submit(1, operation);
+    cluster.settle();
+    // Both primaries restart: what the coordinator knew in memory is gone.
+    cluster.restart(1, 2);
+    cluster.restart(2, 2);
+    cluster.lost = () => false;
+    cluster.pass(3000);
+    for (const key of keys) expect(text(cluster.run(3, cluster.get(key)))).toBeNull();
+    // A straggling retry finds the recorded abort.
+    expect(cluster.run(1, operation)?.code).toBe(Code.Conflict);
+  });
+
+  test('the coordinator dies after its decision: everyone commits (D3)', () => {
+    const cluster = two();
+    cluster.lost = ({ message }) => message.type === 'decide';
+    const operation = cluster.setr(keys.map((key) => write(key)));
+    const first = cluster.run(1, operation);
+    cluster.restart(1, 2);
+    cluster.restart(2, 2);
+    cluster.lost = () => false;
+    cluster.pass(3000);
+    for (const key of keys) expect(text(cluster.run(3, cluster.get(key)))).toBe('x');
+    expect(cluster.run(1, operation)?.version).toBe(first?.version);
+    const forgotten = cluster
+      .node(1)
+      .log.concat(cluster.node(2).log)
+      .some((record) => record.type === 'entry' && record.entry.kind === EntryKind.Forget);
+    expect(forgotten).toBe(true);
+  });
+});

@@ -1,0 +1,184 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { Code } from '../../src/core/refusal.js';
+import { Cluster, Node, rowOf, text, viewOf } from './cluster.js';
+
+function three(): Cluster {
+  const cluster = new Cluster([1, 2, 3]);
+  cluster.adopt(viewOf(1, rowOf(1, [1, 2, 3]), [1, 2, 3]));
+  // Past the grace that a process waits after its start.
+  cluster.pass(1000);
+  return cluster;
+}
+
+describe('prepare and commit', () => {
+  test('a write is answered when every replica has it durably (D2)', () => {
+    const cluster = three();
+    cluster.lost = ({ to }) => to === 3;
+    const request = cluster.submit(1, cluster.set('k', 'v'));
+    cluster.settle();
+    expect(cluster.results.get(request)).toBeUndefined();
+    cluster.lost = () => false;
+    cluster.pass(500);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+    for (const node of cluster.nodes.values()) {
+      const logged = node.log.filter(({ type }) => type === 'entry');
+      expect(logged).toHaveLength(1);
+    }
+  });
+
+  test('any server takes any request; the answer names the holder', () => {
+    const cluster = three();
+    expect(cluster.run(2, cluster.set('k', 'v'))?.server).toBe(1);
+    expect(text(cluster.run(3, cluster.get('k')))).toBe('v');
+  });
+
+  test('a retry under the same number takes effect once (D4)', () => {
+    const cluster = three();
+    const first = cluster.run(1, cluster.set('k', 'a', 77));
+    cluster.run(1, cluster.set('k', 'b', 78));
+    const again = cluster.run(1, cluster.set('k', 'a', 77));
+    expect(again?.version).toBe(first?.version);
+    expect(text(cluster.run(1, cluster.get('k')))).toBe('b');
+  });
+
+  test('a condition that rests on an uncommitted write is told when that commits', () => {
+    const cluster = three();
+    cluster.lost = ({ to }) => to === 3;
+    const write = cluster.submit(1, cluster.set('k', 'v'));
+    const refused = cluster.submit(1, cluster.setIf('k', 'w', 99));
+    cluster.settle();
+    expect(cluster.results.get(refused)).toBeUndefined();
+    cluster.lost = () => false;
+    cluster.pass(500);
+    expect(cluster.results.get(write)?.code).toBe(Code.Ok);
+    expect(cluster.results.get(refused)?.code).toBe(Code.ConditionNotMet);
+  });
+
+  test('with fewer replicas than the floor a write waits and is then refused (D2)', () => {
+    const cluster = new Cluster([1]);
+    cluster.adopt(viewOf(1, rowOf(1, [1], [1], 2), [1]));
+    const request = cluster.submit(1, cluster.set('k', 'v'));
+    cluster.pass(6000);
+    expect(cluster.results.get(request)?.code).toBe(Code.NotEnoughReplicas);
+  });
+});
+
+describe('lease and takeover', () => {
+  test('a primary whose beacons are not answered stops reading alone (D1)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    cluster.lost = ({ to, from }) => to === 1 || from === 1;
+    cluster.pass(800);
+    const request = cluster.submit(1, cluster.get('k'));
+    cluster.settle();
+    expect(cluster.results.get(request)).toBeUndefined();
+  });
+
+  test('a new primary serves only after the grace when the old one may still read (V2)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    // The old primary hears nothing any more, but its beacons were just answered.
+    cluster.lost = ({ to, from }) => to === 1 || from === 1;
+    const took = cluster.now;
+    cluster.adopt(viewOf(2, rowOf(2, [2, 3], [2, 3, 1]), [1, 2, 3]), [2, 3]);
+    const request = cluster.submit(2, cluster.get('k'));
+    let stale = 0;
+    while (cluster.results.get(request) === undefined && cluster.now < took + 5000) {
+      if (cluster.node(1).machine.servesReads(0, cluster.now)) stale = cluster.now;
+      cluster.pass(20);
+    }
+    expect(text(cluster.results.get(request))).toBe('v');
+    expect(stale).toBeGreaterThan(took);
+    expect(cluster.node(1).machine.servesReads(0, cluster.now)).toBe(false);
+  });
+
+  test('an old primary that shows the new epoch is not waited for', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    cluster.adopt(viewOf(2, rowOf(2, [2, 1, 3]), [1, 2, 3]));
+    expect(text(cluster.run(2, cluster.get('k')))).toBe('v');
+  });
+
+  test('entries of a dead primary that one replica has are settled or cut, never both', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'a'));
+    // Only server 2 gets the next entry.
+    cluster.lost = ({ to, from }) => to === 3 || (from !== 1 && to === 1);
+    cluster.submit(1, cluster.set('k', 'b'));
+    cluster.settle();
+    cluster.nodes.delete(1);
+    cluster.lost = () => false;
+    // Server 3 takes over, without the entry: server 2 must cut it.
+    cluster.adopt(viewOf(2, rowOf(2, [3, 2], [3, 2, 1]), [1, 2, 3]));
+    cluster.pass(1000);
+    expect(text(cluster.run(3, cluster.get('k')))).toBe('a');
+    expect(cluster.node(2).log.some(({ type }) => type === 'cut')).toBe(true);
+  });
+
+  test('a stale bucket epoch is refused (V1)', () => {
+    const cluster = three();
+    cluster.lost = ({ to, message }) => to === 1 && message.type === 'viewUpdate';
+    cluster.adopt(viewOf(2, rowOf(2, [2, 3], [2, 3, 1]), [1, 2, 3]), [2, 3]);
+    const request = cluster.submit(1, cluster.set('k', 'v'));
+    cluster.pass(1000);
+    // Nobody acknowledges the old primary.
+    expect(cluster.results.get(request)).toBeUndefined();
+    for (const ordinal of [2, 3]) {
+      expect(cluster.node(ordinal).log.filter(({ type }) => type === 'entry')).toEqual([]);
+    }
+  });
+});
+
+describe('restart', () => {
+  test('kill -9 of all at once keeps what was acknowledged (D2)', () => {
+    const cluster = three();
+    for (let index = 0; index < 50; index += 1) cluster.run(1, cluster.set(`k${index}`, 'v'));
+    for (const ordinal of [1, 2, 3]) cluster.restart(ordinal, 2);
+    cluster.pass(2000);
+    for (let index = 0; index < 50; index += 1) {
+      expect(text(cluster.run(1, cluster.get(`k${index}`)))).toBe('v');
+    }
+  });
+
+  test('a restarted primary outranks its former self without a new epoch (V3)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'a'));
+    cluster.restart(1, 2);
+    cluster.pass(2000);
+    const written = cluster.run(1, cluster.set('k', 'b'));
+    expect(written?.code).toBe(Code.Ok);
+    expect(written?.epoch).toBe(1);
+  });
+});
+
+describe('catch-up', () => {
+  test('a learner gets a snapshot and the tail, and is proposed when it is in sync', () => {
+    const cluster = three();
+    for (let index = 0; index < 300; index += 1) cluster.run(1, cluster.set(`k${index}`, 'v'));
+    cluster.nodes.set(4, new Node(cluster, 4, 1));
+    cluster.adopt(viewOf(2, rowOf(1, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]));
+    cluster.pass(500);
+    const proposals = cluster
+      .node(1)
+      .toLeaderMessages.filter((message) => message.type === 'reconfigure');
+    expect(proposals[0]).toMatchObject({ bucket: 0, bucketEpoch: 1, admit: 4, recordsSent: 300 });
+    cluster.adopt(viewOf(3, rowOf(3, [4, 2, 3]), [1, 2, 3, 4]));
+    expect(text(cluster.run(2, cluster.get('k299')))).toBe('v');
+    expect(cluster.run(2, cluster.get('k7'))?.server).toBe(4);
+    // The former holder gave its copy up.
+    expect(cluster.node(1).store.buckets.size).toBe(0);
+  });
+
+  test('a learner that counts is waited for before anything commits', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'a'));
+    cluster.nodes.set(4, new Node(cluster, 4, 1));
+    cluster.adopt(viewOf(2, rowOf(1, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]));
+    cluster.pass(500);
+    cluster.lost = ({ to }) => to === 4;
+    const request = cluster.submit(1, cluster.set('k', 'b'));
+    cluster.pass(300);
+    expect(cluster.results.get(request)).toBeUndefined();
+  });
+});
