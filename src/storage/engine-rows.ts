@@ -1,0 +1,147 @@
+import { Buffer } from 'node:buffer';
+
+import type { BucketId, Key } from '../core/ids.js';
+import type { StoredRecord } from '../core/operation.js';
+import type { RecordCounts } from '../core/outbox.js';
+import { checksum } from './checksum.js';
+import { DamagedRecord } from './storage-error.js';
+
+/**
+ * Rows of the state engine. Every value starts with a CRC-32 over the row's key and the rest of the
+ * value, so that neither changed nor misplaced bytes are ever served (D7).
+ */
+
+/** First byte of a row's key. */
+const RECORD = 'd';
+const COUNTS = 'c';
+const META = 'm';
+
+export const VIEW_KEY = Buffer.from('v');
+export const REPLAY_KEY = Buffer.from('p');
+/** Present while the engine is open; see `engine-open.ts`. */
+export const OPEN_KEY = Buffer.from('o');
+/** Sorts after all rows. */
+export const LAST_KEY = Buffer.from('z');
+
+const RECORD_KEY_HEADER = 3;
+const RECORD_VALUE_HEADER = 12;
+
+function bucketKey(prefix: string, bucket: BucketId, extra = ''): Buffer {
+  const key = Buffer.allocUnsafe(RECORD_KEY_HEADER + extra.length);
+  key[0] = prefix.charCodeAt(0);
+  key.writeUInt16BE(bucket, 1);
+  if (extra !== '') key.write(extra, RECORD_KEY_HEADER, 'latin1');
+  return key;
+}
+
+export function recordKey(bucket: BucketId, key: Key): Buffer {
+  return bucketKey(RECORD, bucket, key);
+}
+
+export function countsKey(bucket: BucketId): Buffer {
+  return bucketKey(COUNTS, bucket);
+}
+
+export function metaKey(bucket: BucketId): Buffer {
+  return bucketKey(META, bucket);
+}
+
+/** The records of a bucket, as a range of row keys. */
+export function recordRange(bucket: BucketId): { gte: Buffer; lt: Buffer } {
+  const lt = recordKey(bucket, '');
+  // The bucket's number, one higher; of the last bucket the carry reaches the prefix.
+  for (let at = lt.length - 1; at >= 0; at--) {
+    lt[at] = ((lt[at] ?? 0) + 1) % 256;
+    if (lt[at] !== 0) break;
+  }
+  return { gte: recordKey(bucket, ''), lt };
+}
+
+/** All rows of a kind, as a range of row keys. */
+export const ALL_COUNTS = rangeOf(COUNTS);
+export const ALL_METAS = rangeOf(META);
+export const ALL_RECORDS = rangeOf(RECORD);
+
+function rangeOf(prefix: string): { gte: Buffer; lt: Buffer } {
+  const next = String.fromCharCode(prefix.charCodeAt(0) + 1);
+  return { gte: Buffer.from(prefix), lt: Buffer.from(next) };
+}
+
+export function bucketOf(rowKey: Buffer): BucketId {
+  return rowKey.readUInt16BE(1);
+}
+
+export function keyOf(rowKey: Buffer): Key {
+  return rowKey.toString('latin1', RECORD_KEY_HEADER);
+}
+
+/** Bytes of key and value that a record's row stands for; needs no valid checksum. */
+export function recordBytes(rowKey: Buffer, rowValue: Buffer): number {
+  return rowKey.length - RECORD_KEY_HEADER + rowValue.length - RECORD_VALUE_HEADER;
+}
+
+export function encodeRecord(rowKey: Buffer, record: StoredRecord): Buffer {
+  const { value } = record;
+  const row = Buffer.allocUnsafe(RECORD_VALUE_HEADER + value.length);
+  row.writeDoubleBE(record.version, 4);
+  row.set(value, RECORD_VALUE_HEADER);
+  return sealed(rowKey, row);
+}
+
+/** Throws DamagedRecord. */
+export function decodeRecord(rowKey: Buffer, row: Buffer): StoredRecord {
+  verify(rowKey, row);
+  return {
+    key: keyOf(rowKey),
+    value: row.subarray(RECORD_VALUE_HEADER),
+    version: row.readDoubleBE(4),
+  };
+}
+
+/** Counts of a bucket as stored; `clearing`: its records are being deleted, none counts. */
+export interface CountsRow extends RecordCounts {
+  readonly clearing: boolean;
+}
+
+export function encodeCounts(rowKey: Buffer, counts: CountsRow): Buffer {
+  const row = Buffer.allocUnsafe(21);
+  row.writeDoubleBE(counts.records, 4);
+  row.writeDoubleBE(counts.bytes, 12);
+  row[20] = counts.clearing ? 1 : 0;
+  return sealed(rowKey, row);
+}
+
+export function decodeCounts(rowKey: Buffer, row: Buffer): CountsRow {
+  verify(rowKey, row);
+  return { records: row.readDoubleBE(4), bytes: row.readDoubleBE(12), clearing: row[20] !== 0 };
+}
+
+export function encodeBytes(rowKey: Buffer, bytes: Uint8Array): Buffer {
+  const row = Buffer.allocUnsafe(4 + bytes.length);
+  row.set(bytes, 4);
+  return sealed(rowKey, row);
+}
+
+export function decodeBytes(rowKey: Buffer, row: Buffer): Buffer {
+  verify(rowKey, row);
+  return row.subarray(4);
+}
+
+function sealed(rowKey: Buffer, row: Buffer): Buffer {
+  row.writeUInt32BE(rowChecksum(rowKey, row));
+  return row;
+}
+
+function verify(rowKey: Buffer, row: Buffer): void {
+  if (row.length >= 4 && row.readUInt32BE() === rowChecksum(rowKey, row)) return;
+  throw new DamagedRecord(`The stored row ${describe(rowKey)}`);
+}
+
+function rowChecksum(rowKey: Buffer, row: Buffer): number {
+  return checksum(row.subarray(4), checksum(rowKey));
+}
+
+function describe(rowKey: Buffer): string {
+  if (rowKey[0] !== RECORD.charCodeAt(0)) return rowKey.toString('hex');
+  return `of key ${JSON.stringify(keyOf(rowKey))} in bucket ${bucketOf(rowKey)}`;
+}

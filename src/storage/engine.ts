@@ -1,0 +1,380 @@
+import type { Buffer } from 'node:buffer';
+
+import { ClassicLevel } from 'classic-level';
+
+import type { BucketId, Key } from '../core/ids.js';
+import type { BucketMeta } from '../core/message.js';
+import type { StoredRecord } from '../core/operation.js';
+import type { RecordCounts, StateStore } from '../core/outbox.js';
+import type { View } from '../core/view.js';
+import { markClosed, markOpen } from './engine-open.js';
+import type { Database } from './engine-open.js';
+import {
+  ALL_METAS,
+  LAST_KEY,
+  REPLAY_KEY,
+  VIEW_KEY,
+  bucketOf,
+  countsKey,
+  decodeBytes,
+  decodeRecord,
+  encodeBytes,
+  encodeCounts,
+  encodeRecord,
+  metaKey,
+  recordBytes,
+  recordKey,
+  recordRange,
+} from './engine-rows.js';
+import { scanMerged } from './engine-scan.js';
+import type { ScanPage } from './engine-scan.js';
+import { Layer, mergeLayers } from './overlay.js';
+import { decodeMeta, encodeMeta, readRecord, writeRecord } from './record-codec.js';
+import { ByteWriter } from './bytes.js';
+import { StorageError, toError } from './storage-error.js';
+
+export interface EngineSettings {
+  /** Memory for blocks read from the disk. */
+  readonly cacheBytes: number;
+  /** Memory for rows before they go into a table file; twice as much may be in use. */
+  readonly writeBufferBytes: number;
+}
+
+export const DEFAULT_ENGINE_SETTINGS: EngineSettings = {
+  cacheBytes: 64 * 1024 * 1024,
+  writeBufferBytes: 32 * 1024 * 1024,
+};
+
+export interface EnginePorts {
+  /** Called once. After it nothing more is written; the process must end. */
+  readonly onFatal: (error: StorageError) => void;
+}
+
+type Operation =
+  | { readonly type: 'put'; readonly key: Buffer; readonly value: Buffer }
+  | { readonly type: 'del'; readonly key: Buffer };
+
+/** How long writes are gathered, and how many bytes of them, before they go into the engine. */
+const DRAIN_DELAY_MS = 50;
+const DRAIN_BYTES = 4 * 1024 * 1024;
+
+interface Waiter {
+  /** Number of the layer that must be written. */
+  readonly layer: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+const NO_COUNTS: RecordCounts = { records: 0, bytes: 0 };
+
+/**
+ * The state of all buckets, in an LSM engine that lags behind. Writes go into a layer in memory and
+ * are visible at once; one batch at a time carries a whole layer into the engine. Such a batch is
+ * not flushed: after a power loss the log is replayed from the last checkpoint.
+ */
+export class Engine implements StateStore {
+  /** Takes writes. */
+  private active = new Layer();
+  /** Being written; older than `active`. */
+  private draining = new Layer();
+  /** Waits for more to write at once; null when it does not. */
+  private timer: NodeJS.Timeout | null = null;
+  private writing = false;
+  /** Layers that were taken to be written, ever. */
+  private layersTaken = 0;
+  private waiting: Waiter[] = [];
+  /** The next batch must be flushed. */
+  private syncNext = false;
+  /** Records of each bucket in the engine itself, after the last batch. */
+  private readonly storedRecords = new Map<BucketId, number>();
+  private failure: StorageError | null = null;
+
+  private constructor(
+    private readonly database: Database,
+    private readonly current: Map<BucketId, RecordCounts>,
+    private readonly ports: EnginePorts,
+  ) {
+    for (const [bucket, { records }] of current) this.storedRecords.set(bucket, records);
+  }
+
+  /** Throws StorageError; IN_USE when another process has it open. */
+  static async open(
+    directory: string,
+    settings: EngineSettings,
+    ports: EnginePorts,
+  ): Promise<Engine> {
+    const database: Database = new ClassicLevel(directory, {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+      compression: false,
+      cacheSize: settings.cacheBytes,
+      writeBufferSize: settings.writeBufferBytes,
+    });
+    const counts = await markOpen(database, directory);
+    return new Engine(database, counts, ports);
+  }
+
+  /** Rough size in memory of what is not in the engine yet. */
+  get overlayBytes(): number {
+    return this.active.bytes + this.draining.bytes;
+  }
+
+  /** Throws DamagedRecord. */
+  get(bucket: BucketId, key: Key): StoredRecord | undefined {
+    const found = this.inLayers(bucket, key);
+    if (found !== undefined) return found ?? undefined;
+    const rowKey = recordKey(bucket, key);
+    const row = this.database.getSync(rowKey);
+    return row === undefined ? undefined : decodeRecord(rowKey, row);
+  }
+
+  put(bucket: BucketId, record: StoredRecord): void {
+    const { key } = record;
+    const old = this.sizeOf(bucket, key);
+    const counts = this.counts(bucket);
+    const size = key.length + record.value.length;
+    this.current.set(bucket, {
+      records: counts.records + (old === null ? 1 : 0),
+      bytes: counts.bytes + size - (old ?? 0),
+    });
+    this.active.set(bucket, key, record);
+    this.startDrain();
+  }
+
+  remove(bucket: BucketId, key: Key): void {
+    const old = this.sizeOf(bucket, key);
+    if (old === null) return;
+    const counts = this.counts(bucket);
+    this.current.set(bucket, { records: counts.records - 1, bytes: counts.bytes - old });
+    this.active.set(bucket, key, null);
+    this.startDrain();
+  }
+
+  clear(bucket: BucketId): void {
+    this.active.clear(bucket);
+    this.current.set(bucket, NO_COUNTS);
+    this.startDrain();
+  }
+
+  counts(bucket: BucketId): RecordCounts {
+    return this.current.get(bucket) ?? NO_COUNTS;
+  }
+
+  /** Writes records durably; `first` empties the bucket before. Ordered with all other writes. */
+  async ingest(bucket: BucketId, records: readonly StoredRecord[], first: boolean): Promise<void> {
+    if (first) this.clear(bucket);
+    for (const record of records) this.put(bucket, record);
+    this.syncNext = !this.active.empty;
+    await this.settled();
+  }
+
+  /**
+   * Records of a bucket strictly after `after` ('' from the start) in key order, as they were at
+   * the call: up to `limitRecords`, about `limitBytes` of keys and values, at least one. Rejects
+   * with DamagedRecord.
+   */
+  scan(bucket: BucketId, after: Key, limitRecords: number, limitBytes: number): Promise<ScanPage> {
+    const overlay = mergeLayers([this.draining, this.active], bucket, after);
+    // An iterator sees the engine as it is when it is made.
+    const { lt } = recordRange(bucket);
+    const rows = overlay.cleared
+      ? null
+      : this.database.iterator({ gt: recordKey(bucket, after), lt, highWaterMarkBytes: 65_536 });
+    return scanMerged(rows, overlay.records, limitRecords, limitBytes);
+  }
+
+  /** Resolves when everything written before the call is in the engine; rejects on failure. */
+  settled(): Promise<void> {
+    if (this.failure !== null) return Promise.reject(this.failure);
+    if (this.active.empty && !this.writing) return Promise.resolve();
+    const layer = this.layersTaken + (this.active.empty ? 0 : 1);
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ layer, resolve, reject });
+      this.startDrain();
+    });
+  }
+
+  /**
+   * Makes durable: all rows written before the call, then in one batch `metas` (null deletes), the
+   * view, and `replayFrom`, the position of the log that a replay onto this state must start at.
+   */
+  async checkpoint(
+    metas: ReadonlyMap<BucketId, BucketMeta | null>,
+    view: View | null,
+    replayFrom: number,
+  ): Promise<void> {
+    const batch: Operation[] = [];
+    for (const [bucket, meta] of metas) {
+      const key = metaKey(bucket);
+      if (meta === null) batch.push({ type: 'del', key });
+      else batch.push({ type: 'put', key, value: encodeBytes(key, encodeMeta(meta)) });
+    }
+    const state = new ByteWriter();
+    state.number(replayFrom);
+    const value = encodeBytes(REPLAY_KEY, state.written());
+    batch.push({ type: 'put', key: REPLAY_KEY, value });
+    if (view !== null) {
+      const out = new ByteWriter();
+      writeRecord(out, { type: 'view', view });
+      batch.push({ type: 'put', key: VIEW_KEY, value: encodeBytes(VIEW_KEY, out.written()) });
+    }
+    await this.settled();
+    try {
+      await this.flushRows();
+      await this.database.batch(batch, { sync: true });
+    } catch (error) {
+      throw this.fail(toError(error));
+    }
+  }
+
+  async loadMetas(): Promise<Map<BucketId, BucketMeta>> {
+    const metas = new Map<BucketId, BucketMeta>();
+    for await (const [key, row] of this.database.iterator(ALL_METAS)) {
+      metas.set(bucketOf(key), decodeMeta(decodeBytes(key, row)));
+    }
+    return metas;
+  }
+
+  loadView(): View | null {
+    const row = this.database.getSync(VIEW_KEY);
+    if (row === undefined) return null;
+    const record = readRecord(decodeBytes(VIEW_KEY, row));
+    return record.type === 'view' ? record.view : null;
+  }
+
+  /** As of the last checkpoint; 0 when there was none. */
+  loadReplayFrom(): number {
+    const row = this.database.getSync(REPLAY_KEY);
+    return row === undefined ? 0 : decodeBytes(REPLAY_KEY, row).readDoubleBE();
+  }
+
+  /** Writes what is in memory, then closes. */
+  async close(): Promise<void> {
+    try {
+      await this.settled();
+      await this.flushRows();
+      await markClosed(this.database);
+    } finally {
+      await this.database.close();
+    }
+  }
+
+  private inLayers(bucket: BucketId, key: Key): StoredRecord | null | undefined {
+    const found = this.active.find(bucket, key);
+    return found === undefined ? this.draining.find(bucket, key) : found;
+  }
+
+  /** Bytes of the record there is, or null. Damage does not matter: it is being replaced. */
+  private sizeOf(bucket: BucketId, key: Key): number | null {
+    const found = this.inLayers(bucket, key);
+    if (found !== undefined) return found === null ? null : key.length + found.value.length;
+    if ((this.storedRecords.get(bucket) ?? 0) === 0) return null;
+    const rowKey = recordKey(bucket, key);
+    const row = this.database.getSync(rowKey);
+    return row === undefined ? null : recordBytes(rowKey, row);
+  }
+
+  /**
+   * A flushed write covers only the engine's current write-ahead file, not an older one whose rows
+   * still wait in memory. Compacting a range that holds nothing writes all rows in memory into
+   * table files, durably. It reports no error itself; the next write does.
+   */
+  private async flushRows(): Promise<void> {
+    await this.database.compactRange(LAST_KEY, LAST_KEY);
+  }
+
+  /** Larger batches cost less: each carries the counts of all buckets that it touches. */
+  private startDrain(): void {
+    if (this.writing || this.failure !== null) return;
+    if (this.urgent) {
+      this.writing = true;
+      // At the end of this turn of the event loop, so that the batch holds all that it writes.
+      setImmediate(() => void this.drainLayers());
+    } else this.timer ??= setTimeout(() => void this.drainLayers(), DRAIN_DELAY_MS);
+  }
+
+  private get urgent(): boolean {
+    return this.active.bytes >= DRAIN_BYTES || (this.waiting.length > 0 && !this.active.empty);
+  }
+
+  private async drainLayers(): Promise<void> {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    this.writing = true;
+    try {
+      do {
+        this.draining = this.active;
+        this.active = new Layer();
+        this.layersTaken++;
+        const sync = this.syncNext;
+        this.syncNext = false;
+        await this.writeLayer(this.draining, sync);
+        this.draining = new Layer();
+        this.wake();
+      } while (this.urgent);
+    } catch (error) {
+      this.fail(toError(error));
+      return;
+    }
+    this.writing = false;
+    if (!this.active.empty) this.startDrain();
+  }
+
+  private wake(): void {
+    const ready = this.waiting.filter(({ layer }) => layer <= this.layersTaken);
+    this.waiting = this.waiting.filter(({ layer }) => layer > this.layersTaken);
+    for (const waiter of ready) waiter.resolve();
+  }
+
+  /** Rows and the exact counts of their buckets in one batch: a crash never parts them. */
+  private async writeLayer(layer: Layer, sync: boolean): Promise<void> {
+    const batch: Operation[] = [];
+    for (const [bucket, { records }] of layer.buckets) {
+      for (const [key, record] of records) {
+        const rowKey = recordKey(bucket, key);
+        if (record === null) batch.push({ type: 'del', key: rowKey });
+        else batch.push({ type: 'put', key: rowKey, value: encodeRecord(rowKey, record) });
+      }
+      batch.push(countsRow(bucket, this.counts(bucket), false));
+    }
+    // The counts above are those of this layer: taken before anything can be written after it.
+    const stored = [...layer.buckets.keys()].map(
+      (bucket) => [bucket, this.counts(bucket).records] as const,
+    );
+    await this.clearRows(layer, sync);
+    await this.database.batch(batch, { sync });
+    for (const [bucket, records] of stored) this.storedRecords.set(bucket, records);
+  }
+
+  /**
+   * Deletes the rows of cleared buckets. Many small writes, so the counts say meanwhile that the
+   * bucket is being cleared: a restart then finishes it.
+   */
+  private async clearRows(layer: Layer, sync: boolean): Promise<void> {
+    const cleared = [...layer.buckets]
+      .filter(([bucket, part]) => part.cleared && (this.storedRecords.get(bucket) ?? 0) > 0)
+      .map(([bucket]) => bucket);
+    if (cleared.length === 0) return;
+    const marks = cleared.map((bucket) => countsRow(bucket, NO_COUNTS, true));
+    await this.database.batch(marks, { sync });
+    for (const bucket of cleared) await this.database.clear(recordRange(bucket));
+    if (sync) await this.flushRows();
+  }
+
+  private fail(cause: Error): StorageError {
+    if (this.failure !== null) return this.failure;
+    const message =
+      `Writing the state engine failed: ${cause.message}. What was acknowledged is in the log. ` +
+      'Check the disk (space, health), then start the server again.';
+    this.failure = new StorageError('FAILED', message, { cause });
+    for (const waiter of this.waiting) waiter.reject(this.failure);
+    this.waiting = [];
+    this.ports.onFatal(this.failure);
+    return this.failure;
+  }
+}
+
+function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Operation {
+  const key = countsKey(bucket);
+  return { type: 'put', key, value: encodeCounts(key, { ...counts, clearing }) };
+}

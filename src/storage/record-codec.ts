@@ -1,0 +1,239 @@
+import type { Buffer } from 'node:buffer';
+
+import { Entry } from '../core/entry.js';
+import type { EntryKind, EntryWrite, TransactionBody } from '../core/entry.js';
+import type { BucketId, Sequence } from '../core/ids.js';
+import type { BucketMeta, DedupResult, DedupRow } from '../core/message.js';
+import type { LogRecord } from '../core/outbox.js';
+import { ByteReader, ByteWriter } from './bytes.js';
+import { StorageError } from './storage-error.js';
+import { readView, writeView } from './view-codec.js';
+
+/** First byte of every record. A change of the layout below needs a new number. */
+const FORMAT = 1;
+
+const TYPE_NUMBERS = { entry: 1, cut: 2, installed: 3, dropped: 4, view: 5 } as const;
+const TYPES = ['', 'entry', 'cut', 'installed', 'dropped', 'view'] as const;
+
+/** What the log's index needs of a record; cheap to read. Fields that do not apply are 0. */
+export interface RecordHead {
+  readonly type: LogRecord['type'];
+  readonly bucket: BucketId;
+  /** Of an entry and a cut; of an installed bucket its meta's; of a view its epoch. */
+  readonly sequence: Sequence;
+}
+
+/** Layout: format, type, bucket (u32), sequence (8 bytes), then what the type adds. */
+export function writeRecord(out: ByteWriter, record: LogRecord): void {
+  const head = headOf(record);
+  out.u8(FORMAT);
+  out.u8(TYPE_NUMBERS[head.type]);
+  out.u32(head.bucket);
+  out.number(head.sequence);
+  switch (record.type) {
+    case 'entry':
+      out.number(record.commitPoint);
+      writeEntry(out, record.entry);
+      break;
+    case 'installed':
+      writeMeta(out, record.meta);
+      break;
+    case 'view':
+      writeView(out, record.view);
+      break;
+    case 'cut':
+    case 'dropped':
+      break;
+  }
+}
+
+export function headOf(record: LogRecord): RecordHead {
+  switch (record.type) {
+    case 'entry':
+      return { type: 'entry', bucket: record.bucket, sequence: record.entry.sequence };
+    case 'cut':
+      return record;
+    case 'installed':
+      return { type: 'installed', bucket: record.bucket, sequence: record.meta.sequence };
+    case 'dropped':
+      return { type: 'dropped', bucket: record.bucket, sequence: 0 };
+    case 'view':
+      return { type: 'view', bucket: 0, sequence: record.view.epoch };
+  }
+}
+
+/** The head of an encoded record. Throws StorageError for another format. */
+export function readHead(payload: Buffer): RecordHead {
+  return readHeadOf(new ByteReader(payload));
+}
+
+/** An encoded record. Throws StorageError when it is not one that `writeRecord` wrote. */
+export function readRecord(payload: Buffer): LogRecord {
+  return decode(payload, (input) => {
+    const { type, bucket, sequence } = readHeadOf(input);
+    switch (type) {
+      case 'entry': {
+        const commitPoint = input.number();
+        return { type, bucket, entry: readEntry(input), commitPoint };
+      }
+      case 'cut':
+        return { type, bucket, sequence };
+      case 'installed':
+        return { type, bucket, meta: readMeta(input) };
+      case 'dropped':
+        return { type, bucket };
+      case 'view':
+        return { type, view: readView(input) };
+    }
+  });
+}
+
+/** A bucket's meta as the engine stores it. */
+export function encodeMeta(meta: BucketMeta): Buffer {
+  const out = new ByteWriter();
+  out.u8(FORMAT);
+  writeMeta(out, meta);
+  return out.written();
+}
+
+export function decodeMeta(payload: Buffer): BucketMeta {
+  return decode(payload, (input) => {
+    checkFormat(input.u8());
+    return readMeta(input);
+  });
+}
+
+function decode<T>(payload: Buffer, read: (input: ByteReader) => T): T {
+  const input = new ByteReader(payload);
+  try {
+    const value = read(input);
+    if (!input.ended) throw new RangeError('bytes are left over');
+    return value;
+  } catch (error) {
+    if (error instanceof StorageError) throw error;
+    throw new StorageError('DAMAGED', 'A stored record cannot be decoded.', { cause: error });
+  }
+}
+
+function readHeadOf(input: ByteReader): RecordHead {
+  checkFormat(input.u8());
+  const number = input.u8();
+  const type = TYPES[number];
+  if (type === undefined || type === '') {
+    throw new StorageError('UNKNOWN_FORMAT', `A stored record is of unknown type ${number}.`);
+  }
+  return { type, bucket: input.u32(), sequence: input.number() };
+}
+
+function checkFormat(format: number): void {
+  if (format === FORMAT) return;
+  throw new StorageError(
+    'UNKNOWN_FORMAT',
+    `A stored record has format ${format}; this kvs reads format ${FORMAT}. ` +
+      'Nothing was changed. Start the kvs that wrote it.',
+  );
+}
+
+function writeEntry(out: ByteWriter, entry: Entry): void {
+  out.u8(entry.kind);
+  out.number(entry.sequence);
+  out.number(entry.ballot);
+  out.number(entry.version);
+  out.number(entry.atMs);
+  out.binary(entry.client);
+  out.number(entry.clientSequence);
+  out.number(entry.settledBelow);
+  out.binary(entry.key);
+  out.optionalBytes(entry.value);
+  out.boolean(entry.transaction !== null);
+  if (entry.transaction !== null) writeTransaction(out, entry.transaction);
+}
+
+function readEntry(input: ByteReader): Entry {
+  return new Entry(
+    input.u8() as EntryKind,
+    input.number(),
+    input.number(),
+    input.number(),
+    input.number(),
+    input.binary(),
+    input.number(),
+    input.number(),
+    input.binary(),
+    input.optionalBytes(),
+    input.boolean() ? readTransaction(input) : null,
+  );
+}
+
+function writeTransaction(out: ByteWriter, transaction: TransactionBody): void {
+  out.u32(transaction.coordinatorBucket);
+  out.list(transaction.participants, (bucket) => out.u32(bucket));
+  out.list(transaction.writes, (write) => {
+    out.binary(write.key);
+    out.optionalBytes(write.value);
+  });
+  out.boolean(transaction.commit);
+  out.text(transaction.detail);
+}
+
+function readTransaction(input: ByteReader): TransactionBody {
+  return {
+    coordinatorBucket: input.u32(),
+    participants: input.list(() => input.u32()),
+    writes: input.list((): EntryWrite => ({ key: input.binary(), value: input.optionalBytes() })),
+    commit: input.boolean(),
+    detail: input.text(),
+  };
+}
+
+function writeMeta(out: ByteWriter, meta: BucketMeta): void {
+  out.number(meta.sequence);
+  out.number(meta.ballot);
+  out.number(meta.version);
+  out.list(meta.dedup, (row) => writeDedupRow(out, row));
+  out.list(meta.intents, (entry) => writeEntry(out, entry));
+  out.list(meta.decisions, (entry) => writeEntry(out, entry));
+}
+
+function readMeta(input: ByteReader): BucketMeta {
+  return {
+    sequence: input.number(),
+    ballot: input.number(),
+    version: input.number(),
+    dedup: input.list(() => readDedupRow(input)),
+    intents: input.list(() => readEntry(input)),
+    decisions: input.list(() => readEntry(input)),
+  };
+}
+
+function writeDedupRow(out: ByteWriter, row: DedupRow): void {
+  out.binary(row.client);
+  out.number(row.floor);
+  out.number(row.atMs);
+  out.list(row.results, ([clientSequence, result]) => {
+    out.number(clientSequence);
+    out.number(result.version);
+    out.number(result.previous);
+    out.boolean(result.found);
+    out.boolean(result.committed);
+    out.u32(result.participants);
+  });
+}
+
+function readDedupRow(input: ByteReader): DedupRow {
+  return {
+    client: input.binary(),
+    floor: input.number(),
+    atMs: input.number(),
+    results: input.list((): readonly [number, DedupResult] => [
+      input.number(),
+      {
+        version: input.number(),
+        previous: input.number(),
+        found: input.boolean(),
+        committed: input.boolean(),
+        participants: input.u32(),
+      },
+    ]),
+  };
+}

@@ -1,0 +1,85 @@
+import type { BucketRow, Member, MemberState, View, ViewParameters } from '../core/view.js';
+import type { ByteReader, ByteWriter } from './bytes.js';
+
+/** Layout of a view inside a record; the record's format number covers it. */
+export function writeView(out: ByteWriter, view: View): void {
+  out.text(view.clusterId);
+  out.number(view.epoch);
+  writeParameters(out, view.parameters);
+  out.list([...view.members.values()], (member) => writeMember(out, member));
+  out.list(view.rows, (row) => writeRow(out, row));
+  out.text(view.reason);
+  out.number(view.atMs);
+}
+
+export function readView(input: ByteReader): View {
+  return {
+    clusterId: input.text(),
+    epoch: input.number(),
+    parameters: readParameters(input),
+    members: new Map(input.list(() => readMember(input)).map((member) => [member.ordinal, member])),
+    rows: input.list(() => readRow(input)),
+    reason: input.text(),
+    atMs: input.number(),
+  };
+}
+
+function writeParameters(out: ByteWriter, parameters: ViewParameters): void {
+  out.u32(parameters.bucketCount);
+  out.u32(parameters.replicaCount);
+  out.u32(parameters.minInSync);
+  out.text(parameters.policy);
+  out.number(parameters.leaseMs);
+  out.number(parameters.graceMs);
+  out.number(parameters.rebalanceRateBytes);
+}
+
+function readParameters(input: ByteReader): ViewParameters {
+  return {
+    bucketCount: input.u32(),
+    replicaCount: input.u32(),
+    minInSync: input.u32(),
+    policy: input.text(),
+    leaseMs: input.number(),
+    graceMs: input.number(),
+    rebalanceRateBytes: input.number(),
+  };
+}
+
+function writeMember(out: ByteWriter, member: Member): void {
+  out.u32(member.ordinal);
+  out.text(member.id);
+  out.text(member.address);
+  out.text(member.zone);
+  out.number(member.weight);
+  out.u8(member.state);
+  out.u32(member.incarnation);
+}
+
+function readMember(input: ByteReader): Member {
+  return {
+    ordinal: input.u32(),
+    id: input.text(),
+    address: input.text(),
+    zone: input.text(),
+    weight: input.number(),
+    state: input.u8() as MemberState,
+    incarnation: input.u32(),
+  };
+}
+
+function writeRow(out: ByteWriter, row: BucketRow): void {
+  out.number(row.epoch);
+  out.list(row.replicas, (ordinal) => out.u32(ordinal));
+  out.list(row.target, (ordinal) => out.u32(ordinal));
+  out.u32(row.floor);
+}
+
+function readRow(input: ByteReader): BucketRow {
+  return {
+    epoch: input.number(),
+    replicas: input.list(() => input.u32()),
+    target: input.list(() => input.u32()),
+    floor: input.u32(),
+  };
+}

@@ -1,0 +1,171 @@
+import { describe, expect, test } from '@jest/globals';
+import * as fc from 'fast-check';
+
+import { Entry, EntryKind } from '../../src/core/entry.js';
+import type { BucketMeta } from '../../src/core/message.js';
+import type { LogRecord } from '../../src/core/outbox.js';
+import { MemberState } from '../../src/core/view.js';
+import type { View } from '../../src/core/view.js';
+import { ByteWriter } from '../../src/storage/bytes.js';
+import {
+  decodeMeta,
+  encodeMeta,
+  headOf,
+  readHead,
+  readRecord,
+  writeRecord,
+} from '../../src/storage/record-codec.js';
+import { logged } from './support.js';
+
+const count = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const small = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+const bucket = fc.integer({ min: 0, max: 65_535 });
+const value = fc.option(
+  fc.uint8Array({ maxLength: 300 }).map((array) => Uint8Array.from(array)),
+  { nil: null },
+);
+const binary = fc
+  .uint8Array({ maxLength: 40 })
+  .map((array) => Buffer.from(array).toString('latin1'));
+const text = fc.string({ unit: 'grapheme', maxLength: 20 });
+
+const transaction = fc.record({
+  coordinatorBucket: bucket,
+  participants: fc.array(bucket, { maxLength: 4 }),
+  writes: fc.array(fc.record({ key: binary, value }), { maxLength: 4 }),
+  commit: fc.boolean(),
+  detail: text,
+});
+
+const entry = fc
+  .tuple(
+    fc.constantFrom(...Object.values(EntryKind)),
+    fc.tuple(count, count, count, count),
+    binary,
+    fc.tuple(count, count),
+    binary,
+    value,
+    fc.option(transaction, { nil: null }),
+  )
+  .map(
+    ([kind, [sequence, ballot, version, atMs], client, [number, settled], key, bytes, body]) =>
+      new Entry(kind, sequence, ballot, version, atMs, client, number, settled, key, bytes, body),
+  );
+
+const result = fc.record({
+  version: count,
+  previous: count,
+  found: fc.boolean(),
+  committed: fc.boolean(),
+  participants: small,
+});
+
+const meta: fc.Arbitrary<BucketMeta> = fc.record({
+  sequence: count,
+  ballot: count,
+  version: count,
+  dedup: fc.array(
+    fc.record({
+      client: binary,
+      floor: count,
+      atMs: count,
+      results: fc.array(fc.tuple(count, result), { maxLength: 3 }),
+    }),
+    { maxLength: 3 },
+  ),
+  intents: fc.array(entry, { maxLength: 2 }),
+  decisions: fc.array(entry, { maxLength: 2 }),
+});
+
+const ordinals = fc.array(small, { maxLength: 4 });
+const member = fc.record({
+  ordinal: small,
+  id: text,
+  address: text,
+  zone: text,
+  weight: fc.double({ min: 0, max: 100, noNaN: true }),
+  state: fc.constantFrom(...Object.values(MemberState)),
+  incarnation: small,
+});
+const view: fc.Arbitrary<View> = fc.record({
+  clusterId: text,
+  epoch: count,
+  parameters: fc.record({
+    bucketCount: small,
+    replicaCount: small,
+    minInSync: small,
+    policy: text,
+    leaseMs: count,
+    graceMs: count,
+    rebalanceRateBytes: count,
+  }),
+  members: fc
+    .uniqueArray(member, { selector: ({ ordinal }) => ordinal, maxLength: 3 })
+    .map((members) => new Map(members.map((each) => [each.ordinal, each]))),
+  rows: fc.array(fc.record({ epoch: count, replicas: ordinals, target: ordinals, floor: small }), {
+    maxLength: 4,
+  }),
+  reason: text,
+  atMs: count,
+});
+
+const record: fc.Arbitrary<LogRecord> = fc.oneof(
+  fc.record({ type: fc.constant('entry' as const), bucket, entry, commitPoint: count }),
+  fc.record({ type: fc.constant('cut' as const), bucket, sequence: count }),
+  fc.record({ type: fc.constant('installed' as const), bucket, meta }),
+  fc.record({ type: fc.constant('dropped' as const), bucket }),
+  fc.record({ type: fc.constant('view' as const), view }),
+);
+
+function encode(each: LogRecord): Buffer {
+  const out = new ByteWriter(16);
+  writeRecord(out, each);
+  return out.written();
+}
+
+function refused(part: Buffer): unknown {
+  try {
+    return readRecord(part);
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+describe('the record codec', () => {
+  test('gives back every record, and its head', () => {
+    fc.assert(
+      fc.property(record, (each) => {
+        const payload = encode(each);
+        expect(readRecord(payload)).toEqual(each);
+        const { type, bucket: id, sequence } = headOf(each);
+        expect(readHead(payload)).toEqual({ type, bucket: id, sequence });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('gives back every meta', () => {
+    fc.assert(
+      fc.property(meta, (each) => {
+        expect(decodeMeta(encodeMeta(each))).toEqual(each);
+      }),
+    );
+  });
+
+  test('copies values, so that they do not pin what they were read from', () => {
+    const payload = encode(logged(1, 1, 'value'));
+    const first = readRecord(payload);
+    payload.fill(0);
+    expect(first).toEqual(logged(1, 1, 'value'));
+  });
+
+  test('refuses what is too short, too long, or of another format or type', () => {
+    const payload = encode(logged(1, 1));
+    for (let length = 0; length < payload.length; length++) {
+      expect(refused(payload.subarray(0, length))).toBe('DAMAGED');
+    }
+    expect(refused(Buffer.concat([payload, Buffer.from([0])]))).toBe('DAMAGED');
+    expect(refused(Buffer.concat([Buffer.from([9]), payload.subarray(1)]))).toBe('UNKNOWN_FORMAT');
+    expect(refused(Buffer.from([1, 77]))).toBe('UNKNOWN_FORMAT');
+  });
+});
