@@ -37,7 +37,7 @@ export class Primary {
     private row: BucketRow,
     private readonly host: Host,
     incarnation: number,
-    takeover: TakeoverWait | null,
+    takeover: TakeoverWait,
   ) {
     this.ballot = makeBallot(row.epoch, incarnation);
     bucket.promised = this.ballot;

@@ -85,8 +85,6 @@ export class StorageServer implements Host {
   private readonly beaconed = new Set<Ordinal>();
   /** To whom, and when, the present view was last shown. */
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
-  /** This directory never had a view: nobody can hold a lease that it answered. */
-  private readonly newcomer: boolean;
   private transfers = 0;
   private budget = 0;
   private beaconMs = -Infinity;
@@ -112,7 +110,6 @@ export class StorageServer implements Host {
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;
-    this.newcomer = recovered.view === null;
     for (const bucket of recovered.buckets.values()) this.addReplica(bucket);
     this.reporter = new Reporter(this, this.incarnation);
   }
@@ -475,9 +472,8 @@ export class StorageServer implements Host {
     this.sendBeacons();
     let wait: TakeoverWait | null = null;
     for (const [bucket, row] of view.rows.entries()) {
-      const old = before.rows[bucket];
-      if (old === row) continue;
-      wait = this.takeRole(bucket, row, old, wait);
+      if (row === before.rows[bucket]) continue;
+      wait = this.takeRole(bucket, row, wait);
     }
     this.sendBeacons();
     for (const { request, operation } of this.parking.takeAll()) this.route(request, operation);
@@ -488,7 +484,6 @@ export class StorageServer implements Host {
   private takeRole(
     id: BucketId,
     row: BucketRow,
-    old: BucketRow | undefined,
     wait: TakeoverWait | null,
   ): TakeoverWait | null {
     const wanted = row.replicas.includes(this.self) || row.target.includes(this.self);
@@ -507,10 +502,7 @@ export class StorageServer implements Host {
       return wait;
     }
     const shared = wait ?? this.takeoverWait();
-    // Freshly founded: nobody can hold a lease on a bucket that did not exist.
-    const founded = this.newcomer && old === undefined && row.epoch === this.view.epoch;
-    const takeover = founded ? null : shared;
-    held.primary = new Primary(held.bucket, row, this, this.incarnation, takeover);
+    held.primary = new Primary(held.bucket, row, this, this.incarnation, shared);
     this.primaries.add(held.primary);
     this.dirty.add(held.primary);
     return shared;

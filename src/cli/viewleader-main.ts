@@ -1,0 +1,84 @@
+import type { OptionValues } from 'commander';
+
+import type { ViewLeaderOptions } from '../leader/compose.js';
+import { daemonProgram, runDaemon } from './daemon.js';
+import { CommandError } from './exit-code.js';
+import { parseDuration, parseSize, setting, wholeNumber } from './options.js';
+
+type Settings = Omit<ViewLeaderOptions, 'log'>;
+
+const MOST_BUCKETS = 65_536;
+const MOST_REPLICAS = 16;
+
+/** Runs `kvs-viewleader` with the arguments after its name; resolves to its exit code. */
+export function main(argv: string[]): Promise<number> {
+  const replicas = wholeNumber(1, MOST_REPLICAS);
+  const program = daemonProgram('kvs-viewleader', 'The view leader of a kvs cluster.')
+    .addOption(setting('--listen <host:port>', 'for gRPC').default('127.0.0.1:7400'))
+    .addOption(setting('--http <host:port>', 'for health and metrics').default('127.0.0.1:7480'))
+    .addOption(setting('--data-dir <directory>', 'holds the view').default('./kvs-leader'))
+    .addOption(
+      setting('--buckets <number>', 'shares of the key space; fixed when the cluster is founded')
+        .argParser(wholeNumber(1, MOST_BUCKETS))
+        .default(1024),
+    )
+    .addOption(setting('--replicas <number>', 'copies of a bucket').argParser(replicas).default(3))
+    .addOption(setting('--policy <name>', 'placement policy').choices(['ring']).default('ring'))
+    .addOption(
+      setting(
+        '--min-in-sync <number>',
+        'copies a write needs; default 2, or --replicas if less',
+      ).argParser(replicas),
+    )
+    .addOption(duration('--heartbeat-interval', 'between heartbeats of a server', '250ms'))
+    .addOption(duration('--down-after', 'silence after which a server is down', '1s'))
+    .addOption(duration('--replace-after', 'time down after which it is replaced', '30s'))
+    .addOption(
+      setting('--rebalance-rate <size>', 'most that a server sends in a second; 0: no limit')
+        .argParser(parseSize)
+        .default(parseSize('64MiB'), '64MiB'),
+    )
+    .addHelpText('after', '\nExample:\n  $ kvs-viewleader --data-dir /var/lib/kvs-leader');
+  return runDaemon<Settings>(program, argv, {
+    settings,
+    start: async (chosen, log) => {
+      const { startViewLeader } = await import('../leader/compose.js');
+      return startViewLeader({ ...chosen, log });
+    },
+  });
+}
+
+function duration(flag: string, description: string, value: string): ReturnType<typeof setting> {
+  const option = setting(`${flag} <duration>`, description);
+  return option.argParser(parseDuration).default(parseDuration(value), value);
+}
+
+function settings(options: OptionValues): Settings {
+  const { replicas, heartbeatInterval, downAfter, replaceAfter } = options;
+  const minInSync = options['minInSync'] ?? Math.min(2, replicas);
+  if (minInSync > replicas) {
+    const what = `--min-in-sync ${minInSync} is more than --replicas ${replicas}`;
+    throw CommandError.usage(what, 'no write could succeed; lower the one or raise the other');
+  }
+  if (heartbeatInterval * 2 > downAfter) {
+    const what = '--heartbeat-interval is more than half of --down-after';
+    throw CommandError.usage(what, 'leave room for at least two heartbeats');
+  }
+  if (replaceAfter < downAfter) {
+    const what = '--replace-after is shorter than --down-after';
+    throw CommandError.usage(what, 'a server is replaced after it is down');
+  }
+  return {
+    listen: options['listen'],
+    http: options['http'],
+    dataDir: options['dataDir'],
+    buckets: options['buckets'],
+    replicas,
+    policy: options['policy'],
+    minInSync,
+    heartbeatIntervalMs: heartbeatInterval,
+    downAfterMs: downAfter,
+    replaceAfterMs: replaceAfter,
+    rebalanceRateBytes: options['rebalanceRate'],
+  };
+}

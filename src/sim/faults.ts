@@ -1,0 +1,176 @@
+import type { Prng } from './prng.js';
+import { LEADER_NODE, type Node } from './network.js';
+import type { Settings } from './settings.js';
+import type { World } from './world.js';
+
+/** What was done to the cluster, and when. */
+export interface Fault {
+  readonly atMs: number;
+  readonly what: string;
+}
+
+type Injector = (world: World, random: Prng) => string;
+
+const crashOne: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const backMs = random.pick([1, 50, 400, 3_000]) * random.between(0.5, 1.5);
+  host.crash();
+  world.clock.after(backMs, () => host.start());
+  return `kill -9 server on host ${host.node}, back in ${backMs.toFixed(0)} ms`;
+};
+
+const crashSeveral: Injector = (world, random) => {
+  const all = random.chance(0.4);
+  const victims = world.hosts.filter((host) => host.up && (all || random.chance(0.6)));
+  const mostMs = random.pick([5, 100, 1_500]);
+  for (const host of victims) {
+    host.crash();
+    world.clock.after(random.between(0, mostMs), () => host.start());
+  }
+  const names = victims.map(({ node }) => node).join(', ');
+  return `kill -9 servers on hosts ${names} at once, back within ${mostMs} ms`;
+};
+
+const crashLeader: Injector = (world, random) => {
+  const backMs = random.pick([5, 200, 3_000]);
+  world.leader.crash();
+  const { leader } = world;
+  world.clock.after(backMs, () => {
+    if (world.leader === leader) world.restartLeader();
+  });
+  return `kill -9 the view leader, back in ${backMs} ms`;
+};
+
+/** Cut every link between two groups, in both directions or in one, for a while. */
+function cutGroups(world: World, one: Node[], other: Node[], forMs: number, oneWay: boolean): void {
+  const links = one.flatMap((from) => other.map((to) => [from, to] as const));
+  for (const [from, to] of links) {
+    world.network.cut(from, to);
+    if (!oneWay) world.network.cut(to, from);
+  }
+  world.clock.after(forMs, () => {
+    for (const [from, to] of links) {
+      world.network.mend(from, to);
+      world.network.mend(to, from);
+    }
+  });
+}
+
+const partition: Injector = (world, random) => {
+  const nodes = [LEADER_NODE, ...world.hosts.map(({ node }) => node)];
+  const one = nodes.filter(() => random.chance(0.5));
+  const other = nodes.filter((node) => !one.includes(node));
+  const forMs = random.pick([100, 600, 2_500]);
+  const oneWay = random.chance(0.3);
+  cutGroups(world, one, other, forMs, oneWay);
+  const arrow = oneWay ? 'to' : 'from';
+  return `partition: [${one.join()}] cut ${arrow} [${other.join()}] for ${forMs} ms`;
+};
+
+const cutLink: Injector = (world, random) => {
+  const nodes = [LEADER_NODE, ...world.hosts.map(({ node }) => node)];
+  const from = random.pick(nodes);
+  const to = random.pick(nodes);
+  const forMs = random.pick([100, 600, 2_500]);
+  const oneWay = random.chance(0.5);
+  cutGroups(world, [from], [to], forMs, oneWay);
+  return `link ${from} ${oneWay ? '→' : '↔'} ${to} cut for ${forMs} ms`;
+};
+
+const pauseServer: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const { leaseMs } = world.settings.view;
+  const forMs = leaseMs * random.pick([0.5, 1.1, 1.5, 4, 20]);
+  host.process?.pause(forMs);
+  return `pause server on host ${host.node} for ${forMs.toFixed(0)} ms`;
+};
+
+const pauseLeader: Injector = (world, random) => {
+  const forMs = random.pick([50, 500, 3_000]);
+  world.leader.pause(forMs);
+  return `pause the view leader for ${forMs} ms`;
+};
+
+const slowLink: Injector = (world, random) => {
+  const nodes = [LEADER_NODE, ...world.hosts.map(({ node }) => node)];
+  const from = random.pick(nodes);
+  const to = random.pick(nodes);
+  const extraMs = random.pick([5, 50, 500]);
+  const forMs = random.pick([300, 2_000]);
+  world.network.slowDown(from, to, extraMs);
+  world.clock.after(forMs, () => world.network.slowDown(from, to, 0));
+  return `link ${from} → ${to} slower by ${extraMs} ms for ${forMs} ms`;
+};
+
+const lossBurst: Injector = (world, random) => {
+  const { weather } = world.settings;
+  const loss = random.pick([0.1, 0.4, 0.9]);
+  const forMs = random.pick([50, 300, 1_000]);
+  world.network.weather = { ...weather, loss };
+  world.clock.after(forMs, () => {
+    if (world.network.weather.loss === loss) world.network.weather = weather;
+  });
+  return `${loss * 100} % of messages lost for ${forMs} ms`;
+};
+
+const stepWall: Injector = (world, random) => {
+  const { running } = world;
+  if (running.length === 0) return 'no wall clock to set';
+  const process = random.pick(running);
+  const byMs = Math.floor(random.between(-7_200_000, 7_200_000));
+  process.processClock.stepWall(byMs);
+  return `wall clock on host ${process.node} set by ${byMs} ms`;
+};
+
+const INJECTORS: readonly Injector[] = [
+  crashOne,
+  crashSeveral,
+  crashLeader,
+  partition,
+  cutLink,
+  pauseServer,
+  pauseLeader,
+  slowLink,
+  lossBurst,
+  stepWall,
+];
+
+/**
+ * Makes trouble until `untilMs`. Each run draws the kinds of trouble it knows (swarm testing: Groce
+ * et al. 2012), so that some runs see much of one kind.
+ */
+export class Faults {
+  readonly injected: Fault[] = [];
+  private readonly kinds: readonly Injector[];
+  private over = false;
+
+  constructor(
+    private readonly world: World,
+    private readonly random: Prng,
+    private readonly settings: Settings,
+  ) {
+    const kinds = INJECTORS.filter(() => random.chance(0.5));
+    this.kinds = kinds.length > 0 ? kinds : INJECTORS;
+    this.next();
+  }
+
+  /** The healing phase: no faults any more, everything restarted. */
+  end(): void {
+    const { world } = this;
+    this.over = true;
+    world.network.calm();
+    if (!world.leader.alive) world.restartLeader();
+    for (const host of world.hosts) host.start();
+  }
+
+  private next(): void {
+    const { world, random, settings } = this;
+    world.clock.after(random.between(0.1, 1.9) * settings.faultEveryMs, () => {
+      if (this.over) return;
+      const what = random.pick(this.kinds)(world, random);
+      this.injected.push({ atMs: world.clock.now, what });
+      world.trace.note('fault', world.clock.now, this.injected.length, 0);
+      this.next();
+    });
+  }
+}

@@ -1,0 +1,139 @@
+import type { Key, Version } from '../core/ids.js';
+import { ConditionKind, type Operation, OperationKind, type Result } from '../core/operation.js';
+
+/**
+ * What a client knows of an operation. ok: done · refused: a condition was false, nothing was done ·
+ * nothing: nothing was done · unknown: it may have taken effect, or may yet
+ */
+export type Outcome = 'ok' | 'refused' | 'nothing' | 'unknown';
+
+/** Never completed, as far as its client knows. */
+export const NEVER = Infinity;
+
+export function toBytes(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+export function toText(bytes: Uint8Array | null): string | null {
+  return bytes === null ? null : String.fromCharCode(...bytes);
+}
+
+/** One key's part in an operation; `value` null deletes. */
+export interface Change {
+  readonly key: Key;
+  readonly value: string | null;
+  readonly condition: ConditionKind;
+  readonly ifVersion: Version;
+}
+
+/** One operation of one client, from its invocation to what the client learned. */
+export class Call {
+  /** Order among all invocations and completions of the run. */
+  completed = NEVER;
+  completedMs = NEVER;
+  outcome: Outcome = 'unknown';
+  result: Result | null = null;
+  /** How often it was sent. */
+  sends = 0;
+  /** Empty for a read. */
+  readonly changes: readonly Change[];
+
+  constructor(
+    readonly client: number,
+    readonly operation: Operation,
+    readonly invoked: number,
+    readonly invokedMs: number,
+  ) {
+    const { kind, key, condition, ifVersion } = operation;
+    const parts = kind === OperationKind.SetR ? (operation.writes ?? []) : [operation];
+    this.changes =
+      kind === OperationKind.Get
+        ? []
+        : parts.map((part) => ({
+            key: part.key,
+            value: kind === OperationKind.Delete ? null : toText(part.value),
+            condition: kind === OperationKind.SetR ? part.condition : condition,
+            ifVersion: kind === OperationKind.SetR ? part.ifVersion : ifVersion,
+          }));
+    this.keys = kind === OperationKind.SetR ? parts.map((part) => part.key) : [key];
+  }
+
+  readonly keys: readonly Key[];
+
+  get isRead(): boolean {
+    return this.operation.kind === OperationKind.Get;
+  }
+
+  /** Of a read that was answered: what it saw; null when the key did not exist. */
+  get seen(): string | null {
+    return this.result?.found === true ? toText(this.result.value) : null;
+  }
+
+  /** One line for people. */
+  describe(): string {
+    const ended = this.completedMs === NEVER ? '…' : this.completedMs.toFixed(1);
+    const span = `${this.invokedMs.toFixed(1)}–${ended} ms`;
+    const told = `${this.outcome} (code ${this.result?.code ?? '-'}, sent ${this.sends} times)`;
+    const version = this.result === null ? '' : ` version ${this.result.version}`;
+    return `client ${this.client} ${span}: ${this.asked()} → ${told}${version}${this.answered()}`;
+  }
+
+  private asked(): string {
+    if (this.isRead) return `get ${this.operation.key}`;
+    const parts = this.changes.map(({ key, value, condition, ifVersion }) => {
+      const effect = value === null ? `delete ${key}` : `${key} = ${value}`;
+      if (condition === ConditionKind.None) return effect;
+      return condition === ConditionKind.IfAbsent
+        ? `${effect} if absent`
+        : `${effect} if version ${ifVersion}`;
+    });
+    return parts.length === 1 ? parts[0]! : `setr ${parts.join(', ')}`;
+  }
+
+  private answered(): string {
+    if (this.outcome !== 'ok') return '';
+    if (this.isRead) return `: ${this.seen ?? 'absent'}`;
+    if (this.operation.kind !== OperationKind.Delete) return '';
+    return this.result?.found === true ? ' found' : ' not found';
+  }
+}
+
+/** Everything that clients asked and were told, in order. */
+export class History {
+  readonly calls: Call[] = [];
+  private order = 0;
+
+  begin(client: number, operation: Operation, nowMs: number): Call {
+    const call = new Call(client, operation, this.order++, nowMs);
+    this.calls.push(call);
+    return call;
+  }
+
+  finish(call: Call, outcome: Outcome, result: Result | null, nowMs: number): void {
+    call.outcome = outcome;
+    call.result = result;
+    call.completedMs = nowMs;
+    // An unknown outcome may take effect at any later time: it never completes.
+    if (outcome !== 'unknown') call.completed = this.order++;
+  }
+
+  /** The operations that touch a key, in the order of their invocation. */
+  of(key: Key): Call[] {
+    return this.calls.filter((call) => call.keys.includes(key));
+  }
+
+  keys(): Key[] {
+    return Array.from(new Set(this.calls.flatMap((call) => call.keys))).toSorted();
+  }
+}
+
+/** A broken promise. */
+export interface Violation {
+  /** As numbered in the design: D1, V2 … */
+  readonly promise: string;
+  readonly what: string;
+  /** Whose story to print. */
+  readonly keys: readonly Key[];
+  /** Where in the story the trouble shows, virtual ms. */
+  readonly aroundMs?: number;
+}

@@ -1,0 +1,153 @@
+import type { Ordinal } from '../core/ids.js';
+import {
+  type LeaderOutbox,
+  type RegisterAnswer,
+  type Registrant,
+  ViewLeader,
+} from '../core/leader.js';
+import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { View, ViewDelta } from '../core/view.js';
+import type { ProcessClock } from './clock.js';
+import { LEADER_NODE } from './network.js';
+import type { Prng } from './prng.js';
+import type { World } from './world.js';
+
+const TICK_MS = 50;
+
+type Reply = Parameters<LeaderOutbox['send']>[1];
+
+/** The view leader's disk: each view that was written whole. */
+export class ViewDisk {
+  newest: View | null = null;
+}
+
+/** One incarnation of the view leader: drives the machine as the real driver does. */
+export class LeaderProcess implements LeaderOutbox {
+  alive = true;
+  /** The newest durable view: what the world may know. */
+  durable: View;
+  private readonly machine: ViewLeader;
+  private readonly connected = new Set<Ordinal>();
+  /** Writes and what waits for them, in order. */
+  private readonly queue: { readonly view: View | null; readonly done: () => void }[] = [];
+  private writing = false;
+  private pausedUntilMs = 0;
+  private readonly backlog: (() => void)[] = [];
+
+  constructor(
+    private readonly world: World,
+    private readonly disk: ViewDisk,
+    private readonly processClock: ProcessClock,
+    private readonly random: Prng,
+  ) {
+    this.machine = new ViewLeader(
+      world.leaderSettings,
+      disk.newest,
+      world.clusterId,
+      processClock.monotonicMs(),
+    );
+    this.durable = this.machine.view;
+    this.tickAgain();
+  }
+
+  crash(): void {
+    this.alive = false;
+    // A write under way may have reached the disk although nobody was told.
+    const underWay = this.writing ? this.queue[0]?.view : null;
+    if (underWay && this.random.chance(0.5)) this.disk.newest = underWay;
+  }
+
+  pause(forMs: number): void {
+    const { clock } = this.world;
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, clock.now + forMs);
+    clock.after(forMs, () => {
+      if (clock.now < this.pausedUntilMs) return;
+      for (const action of this.backlog.splice(0)) if (this.alive) action();
+    });
+  }
+
+  register(request: Registrant, reply: (answer: RegisterAnswer) => void): void {
+    this.input((now) => {
+      const answer = this.machine.register(request, now, this);
+      this.machine.flush(this.processClock.wallMs(), this);
+      this.afterWrites(() => {
+        if (answer.ok) this.connected.add(answer.ordinal);
+        reply(answer.ok ? { ...answer, view: this.durable } : answer);
+      });
+    });
+  }
+
+  receive(from: Ordinal, message: LeaderMessage): void {
+    this.input((now) => {
+      // A heartbeat stream belongs to a registration with this very process.
+      if (!this.connected.has(from)) return;
+      this.machine.step(from, message, now, this);
+      this.world.clock.after(this.random.between(0, 1), () => {
+        this.input(() => this.machine.flush(this.processClock.wallMs(), this));
+      });
+    });
+  }
+
+  // LeaderOutbox
+
+  publish(delta: ViewDelta, view: View): void {
+    this.queue.push({
+      view,
+      done: () => {
+        this.durable = view;
+        for (const server of this.connected) this.deliver(server, new ViewUpdate(null, delta));
+      },
+    });
+    this.write();
+  }
+
+  send(to: Ordinal, message: Reply): void {
+    this.afterWrites(() => this.deliver(to, message));
+  }
+
+  private deliver(to: Ordinal, message: Reply): void {
+    if (message.type !== 'viewUpdate') return;
+    this.world.toServer(LEADER_NODE, to, message.type, (process) => process.receive(0, message));
+  }
+
+  private afterWrites(done: () => void): void {
+    this.queue.push({ view: null, done });
+    this.write();
+  }
+
+  /** One write after the other; nobody hears of a view before it is durable (V1). */
+  private write(): void {
+    if (this.writing) return;
+    const next = this.queue[0];
+    if (next === undefined) return;
+    this.writing = true;
+    const delayMs = next.view === null ? 0 : this.random.between(0.2, 10);
+    this.world.clock.after(delayMs, () => {
+      if (!this.alive) return;
+      if (next.view !== null) this.disk.newest = next.view;
+      this.queue.shift();
+      this.writing = false;
+      this.input(() => next.done());
+      this.write();
+    });
+  }
+
+  private input(action: (now: number) => void): void {
+    if (!this.alive) return;
+    if (this.world.clock.now < this.pausedUntilMs) {
+      this.backlog.push(() => action(this.processClock.monotonicMs()));
+    } else action(this.processClock.monotonicMs());
+  }
+
+  private tickAgain(): void {
+    this.world.clock.after(this.random.between(TICK_MS / 2, TICK_MS * 1.5), () => {
+      if (!this.alive) return;
+      this.input((now) => {
+        const wallMs = this.processClock.wallMs();
+        this.machine.tick(now, wallMs, this);
+        this.machine.flush(wallMs, this);
+      });
+      this.tickAgain();
+    });
+  }
+}

@@ -1,0 +1,196 @@
+import type { Key } from '../core/ids.js';
+import type { StoredRecord } from '../core/operation.js';
+import { bucketOf } from '../core/hash.js';
+import { CODES } from '../core/refusal.js';
+import { primaryOf } from '../core/view.js';
+import { checkHistory, checkLastWrites } from './checkers/register.js';
+import { checkReplicas } from './checkers/replicas.js';
+import { checkAtomicity, checkTotal } from './checkers/transactions.js';
+import { Client, type Patience, type Script } from './client.js';
+import { type Fault, Faults } from './faults.js';
+import { History, type Violation } from './history.js';
+import { Prng } from './prng.js';
+import { HONEST, type Sabotage } from './sabotage/sabotage.js';
+import { drawSettings, type Settings } from './settings.js';
+import { BALANCE, openAccounts, type Playground, readAll, Values, work } from './workload.js';
+import { World } from './world.js';
+
+/** Clients go on for so long after the last fault, ms. */
+const HEALING_MS = 3_000;
+/** An operation that began after the last fault has a definite answer within this, ms. */
+const ANSWERED_WITHIN_MS = 30_000;
+/** What is still under way settles in this time, ms. */
+const REST_MS = 3_000;
+
+/** What one seed came to. */
+export interface Outcome {
+  readonly seed: number;
+  readonly settings: Settings;
+  readonly faults: readonly Fault[];
+  readonly violations: readonly Violation[];
+  /** Keys whose history took too long to judge. */
+  readonly undecided: readonly Key[];
+  readonly history: History;
+  /** Hash of all that happened; the same seed gives the same hash. */
+  readonly hash: string;
+  readonly events: number;
+  readonly virtualMs: number;
+}
+
+/** Run one cluster from its seed, with faults, and judge what its clients saw. */
+export function run(seed: number, sabotage: Sabotage = HONEST): Outcome {
+  const restore = sabotage.install?.();
+  try {
+    return new Run(seed, sabotage).toEnd();
+  } finally {
+    restore?.();
+  }
+}
+
+class Run {
+  private readonly settings: Settings;
+  private readonly world: World;
+  private readonly random: Prng;
+  private readonly history = new History();
+  private readonly clients: Client[] = [];
+  private readonly keys: Key[];
+  private readonly accounts: Key[];
+  private readonly violations: Violation[] = [];
+  private healing = false;
+
+  constructor(
+    private readonly seed: number,
+    sabotage: Sabotage,
+  ) {
+    this.random = new Prng(seed);
+    this.settings = drawSettings(this.random.fork('settings'));
+    this.world = new World(this.settings, this.random.fork('world'), sabotage);
+    const { keys, accounts } = this.settings;
+    this.keys = Array.from({ length: keys }, (_, at) => `key${at}`);
+    this.accounts = Array.from({ length: accounts }, (_, at) => `account${at}`);
+  }
+
+  toEnd(): Outcome {
+    const faults = this.begin();
+    try {
+      this.live(faults);
+      this.judge();
+    } catch (error) {
+      const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.violations.push({ promise: 'bug', what, keys: [] });
+    }
+    this.violations.push(...this.world.watch.violations);
+    const { seed, settings, violations, undecided, history, world } = this;
+    const { hash, events } = world.trace;
+    const virtualMs = world.clock.now;
+    const { injected } = faults;
+    return {
+      seed,
+      settings,
+      faults: injected,
+      violations,
+      undecided,
+      history,
+      hash,
+      events,
+      virtualMs,
+    };
+  }
+
+  private readonly undecided: Key[] = [];
+
+  private begin(): Faults {
+    const { world, settings, random, keys, accounts } = this;
+    const starts = random.fork('starts');
+    for (const [at, host] of world.hosts.entries()) {
+      const joins = at >= settings.servers ? settings.chaosMs / 2 : 0;
+      world.clock.after(joins + starts.between(0, 300), () => host.start());
+    }
+    const over = (): boolean => world.clock.now > settings.chaosMs + HEALING_MS;
+    const play: Playground = { keys, accounts, values: new Values(), over };
+    for (let index = 0; index < settings.clients; index++) {
+      const own = random.fork(`client ${index}`);
+      this.addClient(own, index === 0 ? openAccounts(own, play) : work(own, play));
+    }
+    return new Faults(world, random.fork('faults'), settings);
+  }
+
+  private addClient(random: Prng, script: Script): void {
+    const { world, history, clients } = this;
+    const patience = (): Patience => this.patience();
+    clients.push(new Client(world, history, clients.length, random, script, patience));
+  }
+
+  private patience(): Patience {
+    const { attemptMs } = this.settings;
+    if (this.healing) return { attemptMs, deadlineMs: ANSWERED_WITHIN_MS, once: 0 };
+    return { attemptMs, deadlineMs: attemptMs * 4, once: 0.3 };
+  }
+
+  private live(faults: Faults): void {
+    const { world, settings } = this;
+    world.clock.run(settings.chaosMs);
+    faults.end();
+    this.healing = true;
+    world.clock.run(world.clock.now + HEALING_MS);
+    this.untilIdle();
+    world.clock.run(world.clock.now + REST_MS);
+    this.addClient(this.random.fork('reader'), readAll([...this.keys, ...this.accounts]));
+    this.untilIdle();
+    world.clock.run(world.clock.now + REST_MS);
+  }
+
+  private untilIdle(): void {
+    const { clock } = this.world;
+    const untilMs = clock.now + ANSWERED_WITHIN_MS * 2;
+    while (clock.now < untilMs && this.clients.some(({ idle }) => !idle))
+      clock.run(clock.now + 100);
+  }
+
+  private judge(): void {
+    const { history, violations, accounts, settings } = this;
+    violations.push(...this.checkAnswered());
+    violations.push(...checkLastWrites(history));
+    const { violations: found, undecided } = checkHistory(history, accounts);
+    violations.push(...found);
+    this.undecided.push(...undecided);
+    const rest = this.recordsAtRest();
+    violations.push(...checkAtomicity(history, rest));
+    const open = accounts.some((key) => rest.has(key));
+    const expected = open ? settings.accounts * BALANCE : 0;
+    violations.push(...checkTotal(accounts, rest, expected));
+    const { world } = this;
+    violations.push(
+      ...checkReplicas(
+        world.view,
+        (server, bucket) => world.host(server)?.disk.store.records(bucket) ?? [],
+      ),
+    );
+  }
+
+  /** D1, D3: after the last fault every operation gets its answer, and soon. */
+  private checkAnswered(): Violation[] {
+    const { settings, history } = this;
+    return history.calls
+      .filter((call) => call.invokedMs > settings.chaosMs)
+      .filter(({ result }) => result === null || CODES[result.code].retryable)
+      .map((call) => {
+        const what = `not answered ${ANSWERED_WITHIN_MS} ms after the last fault`;
+        return { promise: 'liveness', what: `${what}: ${call.describe()}`, keys: call.keys };
+      });
+  }
+
+  /** All records, as the primary of each bucket holds them. */
+  private recordsAtRest(): Map<Key, StoredRecord> {
+    const { world, settings } = this;
+    const rest = new Map<Key, StoredRecord>();
+    for (const key of [...this.keys, ...this.accounts]) {
+      const bucket = bucketOf(key, settings.view.bucketCount);
+      const primary = primaryOf(world.view, bucket);
+      const host = primary === undefined ? undefined : world.host(primary);
+      const record = host?.disk.store.get(bucket, key);
+      if (record !== undefined) rest.set(key, record);
+    }
+    return rest;
+  }
+}

@@ -1,0 +1,252 @@
+import type { Entry } from '../core/entry.js';
+import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
+import type { LeaderMessage, PeerMessage } from '../core/message.js';
+import { NO_RECORDS, type Operation, OperationKind, Result } from '../core/operation.js';
+import type { StoredRecord } from '../core/operation.js';
+import type { Completion, Outbox, SelfMessage } from '../core/outbox.js';
+import { CODES, Code } from '../core/refusal.js';
+import { StorageServer } from '../core/server.js';
+import type { ProcessClock } from './clock.js';
+import type { Disk } from './disk.js';
+import { LEADER_NODE, type Node } from './network.js';
+import type { Prng } from './prng.js';
+import type { World } from './world.js';
+
+const TICK_MS = 20;
+const MOST_ENTRIES = 20;
+
+interface Request {
+  readonly operation: Operation;
+  readonly deadlineMs: number;
+  readonly answer: (result: Result) => void;
+  /** It was handed to another server before, and nobody knows what became of it. */
+  lost: boolean;
+}
+
+/**
+ * One incarnation of one storage server: drives the machine as the real driver does, on the
+ * simulated network, disk and clock. It ends with a crash; the disk outlives it.
+ */
+export class ServerProcess implements Outbox {
+  readonly machine: StorageServer;
+  alive = true;
+  private pausedUntilMs = 0;
+  private readonly backlog: (() => void)[] = [];
+  private readonly requests = new Map<number, Request>();
+  private nextRequest = 1;
+  private readonly forwards = new Map<number, (result: Result | null) => void>();
+  private nextForward = 1;
+  private flushing = false;
+  /** What the machine puts its effects into; a sabotage may stand in between. */
+  private readonly effects: Outbox;
+
+  constructor(
+    private readonly world: World,
+    readonly node: Node,
+    private readonly disk: Disk,
+    readonly processClock: ProcessClock,
+    private readonly random: Prng,
+  ) {
+    this.effects = world.sabotage.outbox?.(this) ?? this;
+    const { ordinal, incarnation } = disk;
+    const recovered = disk.recover();
+    const now = processClock.monotonicMs();
+    this.machine = new StorageServer(
+      { ordinal, incarnation },
+      world.settings.server,
+      disk.store,
+      recovered,
+      now,
+      processClock.wallMs(),
+    );
+    this.input((at) => this.machine.start(at, this.effects));
+    this.tickAgain();
+    this.checkpointAgain();
+  }
+
+  get nowMs(): number {
+    return this.processClock.monotonicMs();
+  }
+
+  /** kill -9. */
+  crash(): void {
+    this.alive = false;
+    this.disk.crash(this.world.sabotage.lostLogRecords ?? 0);
+  }
+
+  /** The process stands still; what arrives meanwhile is handled afterwards. */
+  pause(forMs: number): void {
+    const { clock } = this.world;
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, clock.now + forMs);
+    clock.after(forMs, () => this.resume());
+  }
+
+  receive(from: Ordinal, message: PeerMessage): void {
+    this.input((now) => this.machine.peer(from, message, now, this.effects));
+  }
+
+  /** `answer` is called once, unless the process dies. */
+  submit(operation: Operation, answer: (result: Result) => void): void {
+    this.input((now) => {
+      const request = this.nextRequest++;
+      const deadlineMs = now + operation.timeoutMs;
+      this.requests.set(request, { operation, deadlineMs, answer, lost: false });
+      this.machine.submit(request, operation, now, this.effects);
+    });
+  }
+
+  // Outbox
+
+  send(to: Ordinal, message: PeerMessage): void {
+    this.world.toServer(this.node, to, message.type, (process) => {
+      process.receive(this.machine.self, message);
+    });
+  }
+
+  persist(record: Parameters<Outbox['persist']>[0]): void {
+    this.disk.log.append(record);
+  }
+
+  sendAfter(to: Ordinal, message: PeerMessage | SelfMessage): void {
+    this.disk.log.whenDurable(() => this.leave(to, message));
+  }
+
+  /** For a sabotage: what had to wait for the disk does not. */
+  leaveAtOnce(to: Ordinal, message: PeerMessage | SelfMessage): void {
+    this.world.clock.after(0, () => this.leave(to, message));
+  }
+
+  /** Deliver what had to wait for the disk. */
+  private leave(to: Ordinal, message: PeerMessage | SelfMessage): void {
+    if (to === this.machine.self) {
+      this.input((now) => this.machine.durable(message, now, this.effects));
+      return;
+    }
+    // The kernel does not send for a process that stands still.
+    this.whenRunning(() => this.send(to, message as PeerMessage));
+  }
+
+  toLeader(message: LeaderMessage): void {
+    const { world, node, machine } = this;
+    world.network.send(node, LEADER_NODE, message.type, () => {
+      world.leader.receive(machine.self, message);
+    });
+  }
+
+  answer(request: number, result: Result): void {
+    const waiting = this.requests.get(request);
+    if (waiting === undefined) return;
+    this.requests.delete(request);
+    const reads = waiting.operation.clientSequence === 0;
+    // It was sent more than once: a refusal proves nothing about the first time (D4).
+    const proves = reads || !waiting.lost || !CODES[result.code].noEffect;
+    waiting.answer(proves ? result : this.unknown('the link to the primary broke'));
+  }
+
+  forward(to: Ordinal, request: number, operation: Operation): void {
+    const forward = this.nextForward++;
+    this.forwards.set(forward, (result) => {
+      this.forwards.delete(forward);
+      if (result !== null) this.answer(request, result);
+      else this.routeAgain(request);
+    });
+    this.world.operate(this.node, to, operation, (result) => {
+      this.input(() => this.forwards.get(forward)?.(result));
+    });
+    // Sooner or later a stream that lost a message is seen to be broken.
+    this.world.clock.after(this.random.between(100, 1000), () => {
+      this.input(() => this.forwards.get(forward)?.(null));
+    });
+  }
+
+  scan(token: number, bucket: BucketId, after: Key, records: number, _bytes: number): void {
+    this.completes(() => {
+      const limit = Math.min(records, this.random.whole(1, 5));
+      return { type: 'scanned', token, ...this.disk.store.scan(bucket, after, limit) };
+    });
+  }
+
+  ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void {
+    this.disk.store.ingest(bucket, records, first);
+    this.completes(() => ({ type: 'ingested', token }));
+  }
+
+  readLog(token: number, bucket: BucketId, from: Sequence, _limitBytes: number): void {
+    this.completes(() => {
+      const limit = this.random.whole(1, MOST_ENTRIES);
+      const entries: readonly Entry[] | null = this.disk.log.entriesFrom(bucket, from, limit);
+      return { type: 'logRead', token, entries };
+    });
+  }
+
+  private completes(work: () => Completion): void {
+    this.world.clock.after(this.random.between(0.1, 5), () => {
+      if (!this.alive) return;
+      const completion = work();
+      this.input((now) => this.machine.complete(completion, now, this.effects));
+    });
+  }
+
+  private unknown(detail: string): Result {
+    const { self, view } = this.machine;
+    const { epoch } = view;
+    const code = Code.OutcomeUnknown;
+    return new Result(code, false, null, 0, 0, epoch, 0, self, detail, NO_RECORDS, false, 0);
+  }
+
+  private routeAgain(request: number): void {
+    const waiting = this.requests.get(request);
+    if (waiting === undefined) return;
+    waiting.lost = true;
+    if (this.nowMs >= waiting.deadlineMs && waiting.operation.kind !== OperationKind.Get) {
+      this.answer(request, this.unknown('the link to the primary broke'));
+      return;
+    }
+    this.machine.submit(request, waiting.operation, this.nowMs, this.effects);
+  }
+
+  private whenRunning(action: () => void): void {
+    if (!this.alive) return;
+    if (this.world.clock.now < this.pausedUntilMs) this.backlog.push(action);
+    else action();
+  }
+
+  private resume(): void {
+    if (this.world.clock.now < this.pausedUntilMs) return;
+    for (const action of this.backlog.splice(0)) if (this.alive) action();
+  }
+
+  /** Feed the machine; inputs that come close together are one batch. */
+  private input(action: (now: number) => void): void {
+    this.whenRunning(() => {
+      action(this.nowMs);
+      if (this.flushing) return;
+      this.flushing = true;
+      this.world.clock.after(this.random.between(0, 0.3), () => {
+        this.whenRunning(() => {
+          this.flushing = false;
+          this.machine.flush(this.nowMs, this.effects);
+        });
+      });
+    });
+  }
+
+  private tickAgain(): void {
+    this.world.clock.after(this.random.between(TICK_MS / 2, TICK_MS * 1.5), () => {
+      this.input((now) => this.machine.tick(now, this.processClock.wallMs(), this.effects));
+      this.whenRunning(() => this.tickAgain());
+    });
+  }
+
+  private checkpointAgain(): void {
+    const { clock, settings } = this.world;
+    clock.after(this.random.between(0.2, 1.8) * settings.checkpointEveryMs, () => {
+      this.whenRunning(() => {
+        if (!this.disk.busy) {
+          this.disk.checkpoint(this.machine.takeDirty(), this.machine.view, () => this.alive);
+        }
+        this.checkpointAgain();
+      });
+    });
+  }
+}

@@ -1,0 +1,98 @@
+import type { ServerSettings } from '../core/host.js';
+import type { LeaderSettings } from '../core/leader.js';
+import type { ViewParameters } from '../core/view.js';
+import type { DiskSpeed } from './log.js';
+import type { Weather } from './network.js';
+import type { Prng } from './prng.js';
+
+/** Everything that a seed decides about a run before it starts. Milliseconds. */
+export interface Settings {
+  /** Servers there from the start, and one that may join later. */
+  readonly servers: number;
+  readonly joinsLater: number;
+  readonly clients: number;
+  readonly keys: number;
+  readonly accounts: number;
+  readonly view: ViewParameters;
+  readonly server: ServerSettings;
+  readonly leader: {
+    readonly suspectAfterMs: number;
+    readonly downAfterMs: number;
+    readonly replaceAfterMs: number;
+  };
+  readonly disk: DiskSpeed;
+  readonly weather: Weather;
+  readonly orderedLinks: boolean;
+  /** No process clock runs faster than virtual time by more than this factor. */
+  readonly drift: number;
+  readonly checkpointEveryMs: number;
+  readonly chaosMs: number;
+  /** A fault begins about this often. */
+  readonly faultEveryMs: number;
+  readonly thinkMs: number;
+  readonly attemptMs: number;
+}
+
+/** Clocks may differ by less than grace / lease - 1; see `lease.ts`. */
+const GRACE = 1.25;
+
+export function drawSettings(random: Prng): Settings {
+  const servers = random.whole(1, 5);
+  const leaseMs = random.pick([60, 150, 400]);
+  const downAfterMs = leaseMs * random.whole(1, 4) + 100;
+  const replicaCount = random.whole(1, 3);
+  return {
+    servers,
+    joinsLater: random.whole(0, servers < 5 ? 1 : 0),
+    clients: random.whole(2, 6),
+    keys: random.whole(1, 6),
+    accounts: random.whole(2, 4),
+    view: {
+      bucketCount: random.pick([1, 2, 3, 4, 8, 16]),
+      replicaCount,
+      minInSync: random.whole(1, Math.min(2, replicaCount)),
+      policy: random.pick(['ring', 'ring', 'modulo']),
+      leaseMs,
+      graceMs: leaseMs * GRACE,
+      rebalanceRateBytes: random.pick([0, 0, 2_000, 50_000]),
+    },
+    server: {
+      heartbeatIntervalMs: random.pick([20, 50, 100]),
+      resendMs: random.pick([20, 60, 200]),
+      intentAgeMs: random.pick([50, 200, 500]),
+      transfersAtOnce: random.pick([1, 4, 16]),
+      chunkBytes: random.pick([1, 64, 4096]),
+      parkedAtOnce: random.pick([4, 10_000]),
+    },
+    leader: {
+      suspectAfterMs: downAfterMs / 2,
+      downAfterMs,
+      replaceAfterMs: random.pick([500, 2_000, 60_000]),
+    },
+    disk: {
+      minFlushMs: 0.1,
+      maxFlushMs: random.pick([0.5, 3, 20]),
+      stall: random.pick([0, 0.001, 0.01]),
+    },
+    weather: {
+      minDelayMs: 0.1,
+      maxDelayMs: random.pick([0.5, 2, 10]),
+      tail: random.pick([0, 0.001, 0.02]),
+      loss: random.pick([0, 0, 0.001, 0.02, 0.1]),
+      duplication: random.pick([0, 0, 0.01, 0.1]),
+    },
+    orderedLinks: random.chance(0.5),
+    drift: 1 + (GRACE - 1) * 0.9,
+    checkpointEveryMs: random.pick([200, 1_000, 5_000, 60_000]),
+    chaosMs: random.whole(3_000, 12_000),
+    faultEveryMs: random.pick([200, 600, 2_000, 100_000]),
+    thinkMs: random.pick([4, 15, 60]),
+    attemptMs: random.pick([100, 400, 1_500]),
+  };
+}
+
+/** What the view leader is started with. */
+export function leaderSettingsOf(settings: Settings): LeaderSettings {
+  const { view, leader, servers } = settings;
+  return { parameters: view, ...leader, foundWith: servers };
+}

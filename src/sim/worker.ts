@@ -1,0 +1,39 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { tellFailure } from './report.js';
+import { run } from './run.js';
+import { SABOTAGES } from './sabotage/all.js';
+import { HONEST } from './sabotage/sabotage.js';
+
+/** What a worker is told when it starts. */
+export interface Task {
+  readonly from: number;
+  /** '' for none. */
+  readonly sabotage: string;
+}
+
+/** What a worker tells of one seed. */
+export interface Told {
+  readonly seed: number;
+  readonly operations: number;
+  readonly undecided: number;
+  readonly virtualMs: number;
+  /** '' when every promise was kept. */
+  readonly failure: string;
+}
+
+const { sabotage: name } = workerData as Task;
+const sabotage = SABOTAGES.find((known) => known.name === name) ?? HONEST;
+
+parentPort?.on('message', (seed: number) => {
+  const outcome = run(seed, sabotage);
+  const told: Told = {
+    seed,
+    operations: outcome.history.calls.length,
+    undecided: outcome.undecided.length,
+    virtualMs: outcome.virtualMs,
+    failure: outcome.violations.length === 0 ? '' : tellFailure(outcome, name),
+  };
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
+  parentPort?.postMessage(told);
+});

@@ -1,0 +1,158 @@
+import type { Key, Version } from '../core/ids.js';
+import { type ConditionalWrite, ConditionKind, OperationKind } from '../core/operation.js';
+import { balanceOf } from './checkers/transactions.js';
+import type { Script, Wish } from './client.js';
+import { type Call, toBytes } from './history.js';
+import type { Prng } from './prng.js';
+
+/** Every account begins with this much. */
+export const BALANCE = 100;
+
+/** Makes values that occur once in a run. */
+export class Values {
+  private made = 0;
+
+  /** `text` and a number of its own; a balance is read up to the colon. */
+  unique(text: string | number): string {
+    this.made += 1;
+    return `${text}:${this.made}`;
+  }
+}
+
+export function get(key: Key): Wish {
+  const { None } = ConditionKind;
+  return { kind: OperationKind.Get, key, value: null, condition: None, ifVersion: 0, writes: null };
+}
+
+function set(
+  key: Key,
+  value: string,
+  condition: ConditionKind = ConditionKind.None,
+  ifVersion: Version = 0,
+): Wish {
+  const kind = OperationKind.Set;
+  return { kind, key, value: toBytes(value), condition, ifVersion, writes: null };
+}
+
+function setr(writes: readonly ConditionalWrite[]): Wish {
+  const key = writes[0]?.key ?? '';
+  const { None } = ConditionKind;
+  return { kind: OperationKind.SetR, key, value: null, condition: None, ifVersion: 0, writes };
+}
+
+function write(
+  key: Key,
+  value: string | null,
+  condition: ConditionKind = ConditionKind.None,
+  ifVersion: Version = 0,
+): ConditionalWrite {
+  return { key, value: value === null ? null : toBytes(value), condition, ifVersion };
+}
+
+/** `count` different ones of `list`. */
+function some<T>(random: Prng, list: readonly T[], count: number): T[] {
+  const left = list.slice();
+  const chosen: T[] = [];
+  while (chosen.length < count && left.length > 0) {
+    chosen.push(...left.splice(random.whole(0, left.length - 1), 1));
+  }
+  return chosen;
+}
+
+/** What the clients of one run work on. */
+export interface Playground {
+  readonly keys: readonly Key[];
+  readonly accounts: readonly Key[];
+  readonly values: Values;
+  /** No new operations from then on. */
+  over(): boolean;
+}
+
+/** Opens the accounts, in one commit; tries until it knows that they are open. */
+export function* openAccounts(random: Prng, play: Playground): Script {
+  while (!play.over()) {
+    const { accounts, values } = play;
+    const first = accounts[0];
+    if (first === undefined) return;
+    const opening = accounts.map((key) =>
+      write(key, values.unique(BALANCE), ConditionKind.IfAbsent),
+    );
+    const opened: Call | null = yield setr(opening);
+    if (opened?.outcome === 'ok') break;
+    const looked: Call | null = yield get(first);
+    if (looked?.outcome === 'ok' && looked.seen !== null) break;
+    yield 'think';
+  }
+  yield* work(random, play);
+}
+
+/** An ordinary client: single keys, several keys, transfers. */
+export function* work(random: Prng, play: Playground): Script {
+  const versions = new Map<Key, Version>();
+  const learn = (key: Key, call: Call | null): void => {
+    const { result } = call ?? {};
+    if (call?.outcome === 'ok' && result) versions.set(key, result.version);
+  };
+  while (!play.over()) {
+    const draw = random.real();
+    if (draw < 0.12) yield* transfer(random, play);
+    else if (draw < 0.2) yield several(random, play);
+    else {
+      const key = random.pick(play.keys);
+      const wish = single(random, play, key, versions.get(key) ?? 0);
+      learn(key, yield wish);
+    }
+    yield 'think';
+  }
+}
+
+function single(random: Prng, play: Playground, key: Key, version: Version): Wish {
+  const draw = random.real();
+  if (draw < 0.4) return get(key);
+  const value = play.values.unique('v');
+  if (draw < 0.65) return set(key, value);
+  if (draw < 0.72) return set(key, value, ConditionKind.IfAbsent);
+  if (draw < 0.88) return set(key, value, ConditionKind.IfVersion, version);
+  const kind = OperationKind.Delete;
+  const conditional = draw > 0.95;
+  const condition = conditional ? ConditionKind.IfVersion : ConditionKind.None;
+  return { kind, key, value: null, condition, ifVersion: conditional ? version : 0, writes: null };
+}
+
+/** A setr on plain keys. */
+function several(random: Prng, play: Playground): Wish {
+  const keys = some(random, play.keys, random.whole(1, 3));
+  return setr(
+    keys.map((key) => {
+      const value = random.chance(0.15) ? null : play.values.unique('r');
+      return write(key, value, random.chance(0.2) ? ConditionKind.IfAbsent : ConditionKind.None);
+    }),
+  );
+}
+
+/** Moves money between accounts, on condition that nobody else did meanwhile. */
+function* transfer(random: Prng, play: Playground): Script {
+  const { accounts, values } = play;
+  const chosen = some(random, accounts, random.whole(2, Math.min(3, accounts.length)));
+  const balances: number[] = [];
+  const versions: Version[] = [];
+  for (const key of chosen) {
+    const call: Call | null = yield get(key);
+    if (call?.outcome !== 'ok' || call.seen === null) return;
+    balances.push(balanceOf(call.seen));
+    versions.push(call.result?.version ?? 0);
+  }
+  const amount = random.whole(1, 20);
+  const share = chosen.length - 1;
+  yield setr(
+    chosen.map((key, at) => {
+      const balance = balances[at]! + (at === 0 ? -amount * share : amount);
+      return write(key, values.unique(balance), ConditionKind.IfVersion, versions[at]!);
+    }),
+  );
+}
+
+/** Reads every key once. */
+export function* readAll(keys: readonly Key[]): Script {
+  for (const key of keys) yield get(key);
+}

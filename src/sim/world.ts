@@ -1,0 +1,203 @@
+import type { Ordinal } from '../core/ids.js';
+import type { LeaderSettings, RegisterAnswer } from '../core/leader.js';
+import type { Operation, Result } from '../core/operation.js';
+import { ViewUpdate } from '../core/message.js';
+import type { View } from '../core/view.js';
+import { Watch } from './checkers/watch.js';
+import { Clock, ProcessClock } from './clock.js';
+import { Disk } from './disk.js';
+import { LeaderProcess, ViewDisk } from './leader-process.js';
+import { LEADER_NODE, Network, type Node } from './network.js';
+import type { Prng } from './prng.js';
+import type { Sabotage } from './sabotage/sabotage.js';
+import { ServerProcess } from './server-process.js';
+import { leaderSettingsOf, type Settings } from './settings.js';
+import { Trace } from './trace.js';
+
+const REGISTER_AGAIN_MS = 150;
+const LOOK_MS = 5;
+
+/** A machine with a data directory, and the server process that runs there, if any. */
+export class Host {
+  process: ServerProcess | null = null;
+  /** Counts starts and crashes, so that a start under way can be called off. */
+  private life = 0;
+
+  constructor(
+    private readonly world: World,
+    readonly node: Node,
+    readonly disk: Disk,
+    private readonly random: Prng,
+  ) {}
+
+  get up(): boolean {
+    return this.life % 2 === 1;
+  }
+
+  start(): void {
+    if (this.up) return;
+    this.life += 1;
+    this.disk.incarnation += 1;
+    if (this.disk.ordinal > 0) this.run();
+    this.registerAgain(this.life);
+  }
+
+  crash(): void {
+    if (!this.up) return;
+    this.life += 1;
+    if (this.process !== null) this.process.crash();
+    else this.disk.crash(0);
+    this.process = null;
+  }
+
+  private run(): void {
+    const { world, random } = this;
+    this.process = new ServerProcess(world, this.node, this.disk, world.newClock(random), random);
+  }
+
+  /** Ask the view leader until it answers; a server that was here before serves meanwhile (V3). */
+  private registerAgain(life: number): void {
+    const { world, disk, node } = this;
+    let answered = false;
+    const request = {
+      id: disk.id,
+      address: `host${node}:7000`,
+      zone: '',
+      weight: 1,
+      incarnation: disk.incarnation,
+      clusterId: this.process?.machine.view.clusterId ?? '',
+      epoch: this.process?.machine.view.epoch ?? 0,
+    };
+    world.network.send(node, LEADER_NODE, 'register', () => {
+      world.leader.register(request, (answer) => {
+        world.network.send(LEADER_NODE, node, 'registered', () => {
+          if (this.life !== life || answered) return;
+          answered = true;
+          this.onRegistered(answer);
+        });
+      });
+    });
+    const { leader } = world;
+    world.clock.after(REGISTER_AGAIN_MS * this.random.between(0.5, 1.5), () => {
+      if (this.life !== life) return;
+      // A restarted view leader has to be told again: the stream to the former one broke.
+      const lost = answered && leader !== world.leader;
+      if (!answered || lost) this.registerAgain(life);
+      else this.watchLeader(life, leader);
+    });
+  }
+
+  private watchLeader(life: number, leader: LeaderProcess): void {
+    this.world.clock.after(REGISTER_AGAIN_MS, () => {
+      if (this.life !== life) return;
+      if (leader === this.world.leader) this.watchLeader(life, leader);
+      else this.registerAgain(life);
+    });
+  }
+
+  private onRegistered(answer: RegisterAnswer): void {
+    if (!answer.ok) {
+      this.world.refusedRegistrations += 1;
+      return;
+    }
+    this.disk.ordinal = answer.ordinal;
+    this.world.nodes.set(answer.ordinal, this.node);
+    if (this.process === null) this.run();
+    this.process?.receive(0, new ViewUpdate(answer.view, null));
+  }
+}
+
+/** A whole cluster: its machines, network, disks and clocks, on one virtual time. */
+export class World {
+  readonly clock = new Clock();
+  readonly trace = new Trace();
+  readonly network: Network;
+  readonly watch = new Watch();
+  readonly hosts: Host[] = [];
+  readonly nodes = new Map<Ordinal, Node>();
+  readonly clusterId = 'simulated';
+  readonly leaderSettings: LeaderSettings;
+  leader: LeaderProcess;
+  refusedRegistrations = 0;
+  private readonly viewDisk = new ViewDisk();
+  private readonly leaderRandom: Prng;
+  /** The fault phase has ended: clocks stay as they are. */
+  private readonly clockRandom: Prng;
+
+  constructor(
+    readonly settings: Settings,
+    random: Prng,
+    readonly sabotage: Sabotage,
+  ) {
+    this.leaderSettings = leaderSettingsOf(settings);
+    this.clockRandom = random.fork('clocks');
+    this.leaderRandom = random.fork('leader');
+    const { orderedLinks } = settings;
+    this.network = new Network(this.clock, random.fork('network'), this.trace, orderedLinks);
+    this.network.weather = settings.weather;
+    this.leader = this.newLeader();
+    for (let node = 1; node <= settings.servers + settings.joinsLater; node++) {
+      const own = random.fork(`server ${node}`);
+      const id = `00000000-0000-4000-8000-${String(node).padStart(12, '0')}`;
+      const disk = new Disk(this.clock, own.fork('disk'), settings.disk, id);
+      this.hosts.push(new Host(this, node, disk, own));
+    }
+    this.lookAgain();
+  }
+
+  newClock(random: Prng): ProcessClock {
+    const { drift } = this.settings;
+    const wallOffsetMs = 1_700_000_000_000 + random.between(-3_600_000, 3_600_000);
+    return new ProcessClock(this.clock, random.between(1, drift), wallOffsetMs);
+  }
+
+  restartLeader(): void {
+    this.leader = this.newLeader();
+  }
+
+  host(ordinal: Ordinal): Host | undefined {
+    const node = this.nodes.get(ordinal);
+    return node === undefined ? undefined : this.hosts[node - 1];
+  }
+
+  /** Carry a message to whatever process serves under `to` when it arrives. */
+  toServer(from: Node, to: Ordinal, kind: string, deliver: (process: ServerProcess) => void): void {
+    const host = this.host(to);
+    if (host === undefined) return;
+    this.network.send(from, host.node, kind, () => {
+      if (host.process !== null) deliver(host.process);
+    });
+  }
+
+  /** Hand an operation to a server, which answers over the network; either may be lost. */
+  operate(from: Node, to: Ordinal, operation: Operation, onAnswer: (result: Result) => void): void {
+    const host = this.host(to);
+    if (host === undefined) return;
+    this.network.sendOnce(from, host.node, 'operation', () => {
+      host.process?.submit(operation, (result) => {
+        this.network.sendOnce(host.node, from, 'answer', () => onAnswer(result));
+      });
+    });
+  }
+
+  get running(): ServerProcess[] {
+    return this.hosts.flatMap(({ process }) => (process === null ? [] : [process]));
+  }
+
+  get view(): View {
+    return this.leader.durable;
+  }
+
+  private newLeader(): LeaderProcess {
+    const { leaderRandom } = this;
+    return new LeaderProcess(this, this.viewDisk, this.newClock(this.clockRandom), leaderRandom);
+  }
+
+  private lookAgain(): void {
+    this.clock.after(LOOK_MS, () => {
+      const running = this.running.map(({ machine, nowMs }) => ({ machine, nowMs }));
+      this.watch.look(running, this.clock.now);
+      this.lookAgain();
+    });
+  }
+}

@@ -1,0 +1,95 @@
+import { ViewUpdate } from '../core/message.js';
+import type { BucketRow, Member, View, ViewDelta, ViewParameters } from '../core/view.js';
+import { MemberState } from '../core/view.js';
+import { required, WireError } from './binary.js';
+import type * as wire from './gen/kvs/v1/view.js';
+
+export function memberToWire(member: Member): wire.Member {
+  return { ...member };
+}
+
+export function memberFromWire(member: wire.Member): Member {
+  const state = Object.values(MemberState).find((known) => known === (member.state as number));
+  if (state === undefined) throw new WireError(`a member has the unknown state ${member.state}`);
+  return { ...member, state };
+}
+
+function rowToWire(bucket: number, row: BucketRow): wire.BucketRow {
+  const { epoch, floor } = row;
+  return { bucket, epoch, floor, replicas: [...row.replicas], target: [...row.target] };
+}
+
+function rowFromWire({ epoch, replicas, target, floor }: wire.BucketRow): BucketRow {
+  return { epoch, replicas, target, floor };
+}
+
+export function viewToWire(view: View): wire.View {
+  return {
+    clusterId: view.clusterId,
+    epoch: view.epoch,
+    parameters: { ...view.parameters },
+    members: Array.from(view.members.values(), memberToWire),
+    rows: view.rows.map((row, bucket) => rowToWire(bucket, row)),
+    reason: view.reason,
+    atMs: view.atMs,
+  };
+}
+
+export function viewFromWire(view: wire.View): View {
+  const members = view.members.map(memberFromWire);
+  return {
+    clusterId: view.clusterId,
+    epoch: view.epoch,
+    parameters: { ...required<ViewParameters>(view.parameters, 'view parameters') },
+    members: new Map(members.map((member) => [member.ordinal, member])),
+    rows: view.rows.map((row, index) => {
+      if (row.bucket !== index) throw new WireError(`row ${index} is for bucket ${row.bucket}`);
+      return rowFromWire(row);
+    }),
+    reason: view.reason,
+    atMs: view.atMs,
+  };
+}
+
+function deltaToWire(delta: ViewDelta): wire.ViewDelta {
+  const { clusterId, fromEpoch, toEpoch, reason, atMs } = delta;
+  return {
+    clusterId,
+    fromEpoch,
+    toEpoch,
+    members: delta.members.map(memberToWire),
+    rows: Array.from(delta.rows, ([bucket, row]) => rowToWire(bucket, row)),
+    reason,
+    atMs,
+    ...(delta.parameters === null ? {} : { parameters: { ...delta.parameters } }),
+  };
+}
+
+function deltaFromWire(delta: wire.ViewDelta): ViewDelta {
+  const { clusterId, fromEpoch, toEpoch, reason, atMs } = delta;
+  return {
+    clusterId,
+    fromEpoch,
+    toEpoch,
+    parameters: delta.parameters === undefined ? null : { ...delta.parameters },
+    members: delta.members.map(memberFromWire),
+    rows: new Map(delta.rows.map((row) => [row.bucket, rowFromWire(row)])),
+    reason,
+    atMs,
+  };
+}
+
+export function viewUpdateToWire(update: ViewUpdate): wire.ViewUpdate {
+  if (update.view !== null) return { update: { $case: 'view', value: viewToWire(update.view) } };
+  if (update.delta !== null) {
+    return { update: { $case: 'delta', value: deltaToWire(update.delta) } };
+  }
+  return { update: undefined };
+}
+
+export function viewUpdateFromWire(message: wire.ViewUpdate): ViewUpdate {
+  const { $case, value } = required(message.update, 'view');
+  return $case === 'view'
+    ? new ViewUpdate(viewFromWire(value), null)
+    : new ViewUpdate(null, deltaFromWire(value));
+}
