@@ -120,7 +120,7 @@ async function del(session: Session, keys: string[], options: WriteOptions): Pro
       else {
         const failure = failureOf(outcome.reason);
         const message = keys.length > 1 ? `${printable(key)}: ${failure.message}` : failure.message;
-        session.output.fail({ ...namedFields(failure), message });
+        session.output.fail({ ...failure, message });
         failures.push(failure);
       }
     }
@@ -133,11 +133,6 @@ async function tellDeleted(session: Session, key: string, deleted: Deleted): Pro
     { ...bytesField('key', key), deleted: deleted.deleted, ...writtenFields(deleted) },
     `${printable(key)} ${deleted.deleted ? 'deleted' : 'did not exist'}`,
   );
-}
-
-/** The fields of an error do not survive a spread. */
-function namedFields({ code, message, hint, exitCode, retryable }: Failure): Failure {
-  return { code, message, hint, exitCode, retryable };
 }
 
 /** The common code of all keys; when only some failed, "nothing changed" would be wrong. */

@@ -35,7 +35,7 @@ interface CommonOptions {
 
 /** What one of the daemons adds to the common part. `Settings` has what its room's start takes. */
 export interface Daemon<Settings> {
-  /** From the options; throws a `CommandError` when they contradict each other. */
+  /** From the options; throws when they are wrong or contradict each other. */
   settings(options: OptionValues): Settings;
   start(settings: Settings, log: Logger): Promise<Running>;
 }
@@ -61,6 +61,16 @@ export function daemonProgram(name: string, description: string): Command {
     .addOption(setting('--config <file>', 'settings in YAML, named as these options'));
 }
 
+/** Wrong addresses are usage errors, told before anything is opened. */
+async function checkAddresses(options: Record<string, string | undefined>): Promise<void> {
+  const { parseAddresses } = await import('../transport/address.js');
+  for (const name of ['leader', 'listen', 'advertise', 'http']) {
+    const text = options[name];
+    // A port may be left out: it has a default, or 0 takes a free one.
+    if (text !== undefined) parseAddresses(text, name === 'advertise' ? null : 0);
+  }
+}
+
 /** Runs a daemon until it is told to stop or fails; resolves to the exit code. */
 export async function runDaemon<Settings>(
   program: Command,
@@ -72,6 +82,7 @@ export async function runDaemon<Settings>(
     const { config } = program.opts<CommonOptions>();
     if (config !== undefined) await applyConfig(program, config);
     const settings = daemon.settings(program.opts());
+    await checkAddresses(program.opts());
     const options = program.opts<CommonOptions>();
     if (options.checkConfig === true) {
       process.stdout.write(`${JSON.stringify(settings)}\n`);

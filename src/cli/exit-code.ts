@@ -46,12 +46,23 @@ export class CommandError extends Error implements Failure {
 
 /** Any thrown thing as a failure that can be shown (U1). */
 export function failureOf(error: unknown): Failure {
-  if (isFailure(error)) return error;
-  const { code, path } = error as { code?: unknown; path?: unknown };
-  if (typeof code === 'string' && typeof path === 'string') return fileFailure(code, path);
   const message = error instanceof Error ? error.message : String(error);
-  const hint = 'this is a fault of the program; please report it';
-  return { code: 'INTERNAL', message, hint, exitCode: Exit.Refused, retryable: false };
+  const { code, path, syscall, hint, exitCode, retryable } = error as Partial<SomeError>;
+  if (code !== undefined && path !== undefined) return fileFailure(code, path);
+  const ours = typeof code === 'string' && syscall === undefined && !code.startsWith('ERR_');
+  return {
+    code: ours ? code : 'INTERNAL',
+    message,
+    hint: hint ?? (ours ? '' : 'this is a fault of the program; please report it'),
+    exitCode: exitCode ?? Exit.Refused,
+    retryable: retryable ?? false,
+  };
+}
+
+/** Our errors have a code of ours, and more or fewer of the other fields; Node's have `syscall`. */
+interface SomeError extends Failure {
+  readonly path: string;
+  readonly syscall: string;
 }
 
 /** `program: CODE: what was wrong; what to do`, on one line. */
@@ -63,12 +74,6 @@ export function failureLine(program: string, { code, message, hint }: Failure): 
 /** The same for programs. */
 export function failureJson({ code, message, hint, retryable }: Failure): string {
   return `${JSON.stringify({ error: { code, message, hint, retryable } })}\n`;
-}
-
-function isFailure(error: unknown): error is Failure {
-  if (!(error instanceof Error)) return false;
-  const { hint, exitCode } = error as Partial<Failure>;
-  return typeof hint === 'string' && typeof exitCode === 'number';
 }
 
 function fileFailure(systemCode: string, path: string): Failure {

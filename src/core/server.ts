@@ -173,6 +173,11 @@ export class StorageServer implements Host {
     this.reporter.leave();
   }
 
+  /** The newest view received, maybe not adopted yet: for addresses. */
+  get newestView(): View {
+    return this.newest;
+  }
+
   /** True while the view counts on this server for any bucket. */
   get needed(): boolean {
     return this.view.rows.some((row) => row.replicas.includes(this.self));

@@ -82,6 +82,15 @@ export class Driver implements Outbox {
     this.ticker = setInterval(() => this.tick(), TICK_MS);
   }
 
+  /** Let the view leader take this server out of every replica set, at most for `deadlineMs`. */
+  async leave(deadlineMs: number): Promise<void> {
+    this.run(() => this.machine.prepareToStop());
+    const end = monotonicMs() + deadlineMs;
+    while (this.machine.needed && monotonicMs() < end && !this.stopped) {
+      await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+    }
+  }
+
   /** No input is taken any more; what is durable stays. */
   async stop(): Promise<void> {
     this.stopped = true;

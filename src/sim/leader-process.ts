@@ -106,6 +106,10 @@ export class LeaderProcess implements LeaderOutbox {
   }
 
   private deliver(to: Ordinal, message: Reply): void {
+    if (message.type === 'refusal' && message.code === 'REGISTER_AGAIN') {
+      this.world.tellToRegister(to);
+      return;
+    }
     if (message.type !== 'viewUpdate') return;
     this.world.toServer(LEADER_NODE, to, message.type, (process) => process.receive(0, message));
   }

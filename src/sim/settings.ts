@@ -16,7 +16,8 @@ export interface Settings {
   readonly view: ViewParameters;
   readonly server: ServerSettings;
   readonly leader: {
-    readonly suspectAfterMs: number;
+    readonly startupGraceMs: number;
+    readonly joinWindowMs: number;
     readonly downAfterMs: number;
     readonly replaceAfterMs: number;
   };
@@ -51,7 +52,7 @@ export function drawSettings(random: Prng): Settings {
       bucketCount: random.pick([1, 2, 3, 4, 8, 16]),
       replicaCount,
       minInSync: random.whole(1, Math.min(2, replicaCount)),
-      policy: random.pick(['ring', 'ring', 'modulo']),
+      policy: 'ring',
       leaseMs,
       graceMs: leaseMs * GRACE,
       rebalanceRateBytes: random.pick([0, 0, 2_000, 50_000]),
@@ -65,7 +66,8 @@ export function drawSettings(random: Prng): Settings {
       parkedAtOnce: random.pick([4, 10_000]),
     },
     leader: {
-      suspectAfterMs: downAfterMs / 2,
+      startupGraceMs: downAfterMs * 2,
+      joinWindowMs: random.pick([20, 300]),
       downAfterMs,
       replaceAfterMs: random.pick([500, 2_000, 60_000]),
     },
@@ -93,6 +95,6 @@ export function drawSettings(random: Prng): Settings {
 
 /** What the view leader is started with. */
 export function leaderSettingsOf(settings: Settings): LeaderSettings {
-  const { view, leader, servers } = settings;
-  return { parameters: view, ...leader, foundWith: servers };
+  const { view, leader } = settings;
+  return { parameters: view, ...leader };
 }

@@ -22,6 +22,7 @@ export class Host {
   process: ServerProcess | null = null;
   /** Counts starts and crashes, so that a start under way can be called off. */
   private life = 0;
+  private registeredWith: LeaderProcess | null = null;
 
   constructor(
     private readonly world: World,
@@ -39,7 +40,8 @@ export class Host {
     this.life += 1;
     this.disk.incarnation += 1;
     if (this.disk.ordinal > 0) this.run();
-    this.registerAgain(this.life);
+    this.registeredWith = null;
+    this.keepRegistered(this.life);
   }
 
   crash(): void {
@@ -50,48 +52,48 @@ export class Host {
     this.process = null;
   }
 
+  /** The view leader does not count this start of the server any more. */
+  forgotten(): void {
+    this.registeredWith = null;
+  }
+
   private run(): void {
     const { world, random } = this;
     this.process = new ServerProcess(world, this.node, this.disk, world.newClock(random), random);
   }
 
-  /** Ask the view leader until it answers; a server that was here before serves meanwhile (V3). */
-  private registerAgain(life: number): void {
+  /**
+   * Register with every view leader process, until it answers. A server that was here before
+   * serves meanwhile (V3).
+   */
+  private keepRegistered(life: number): void {
+    if (this.life !== life) return;
+    if (this.registeredWith !== this.world.leader) this.register(life);
+    const delayMs = REGISTER_AGAIN_MS * this.random.between(0.5, 1.5);
+    this.world.clock.after(delayMs, () => this.keepRegistered(life));
+  }
+
+  private register(life: number): void {
     const { world, disk, node } = this;
-    let answered = false;
+    const { clusterId = '', epoch = 0 } = this.process?.machine.view ?? {};
     const request = {
       id: disk.id,
       address: `host${node}:7000`,
       zone: '',
       weight: 1,
       incarnation: disk.incarnation,
-      clusterId: this.process?.machine.view.clusterId ?? '',
-      epoch: this.process?.machine.view.epoch ?? 0,
+      clusterId,
+      epoch,
     };
     world.network.send(node, LEADER_NODE, 'register', () => {
-      world.leader.register(request, (answer) => {
+      const { leader } = world;
+      leader.register(request, (answer) => {
         world.network.send(LEADER_NODE, node, 'registered', () => {
-          if (this.life !== life || answered) return;
-          answered = true;
+          if (this.life !== life) return;
+          if (answer.ok) this.registeredWith = leader;
           this.onRegistered(answer);
         });
       });
-    });
-    const { leader } = world;
-    world.clock.after(REGISTER_AGAIN_MS * this.random.between(0.5, 1.5), () => {
-      if (this.life !== life) return;
-      // A restarted view leader has to be told again: the stream to the former one broke.
-      const lost = answered && leader !== world.leader;
-      if (!answered || lost) this.registerAgain(life);
-      else this.watchLeader(life, leader);
-    });
-  }
-
-  private watchLeader(life: number, leader: LeaderProcess): void {
-    this.world.clock.after(REGISTER_AGAIN_MS, () => {
-      if (this.life !== life) return;
-      if (leader === this.world.leader) this.watchLeader(life, leader);
-      else this.registerAgain(life);
     });
   }
 
@@ -167,6 +169,13 @@ export class World {
     this.network.send(from, host.node, kind, () => {
       if (host.process !== null) deliver(host.process);
     });
+  }
+
+  /** The view leader refused a heartbeat. */
+  tellToRegister(server: Ordinal): void {
+    const host = this.host(server);
+    if (host === undefined) return;
+    this.network.send(LEADER_NODE, host.node, 'refusal', () => host.forgotten());
   }
 
   /** Hand an operation to a server, which answers over the network; either may be lost. */

@@ -4,6 +4,7 @@ import {
   type HealthCheckRequest,
   type HealthCheckResponse,
   HealthCheckResponse_ServingStatus as Serving,
+  type HealthServer,
   HealthService,
 } from '../wire/gen/grpc/health/v1/health.js';
 
@@ -23,9 +24,9 @@ export class Health {
   }
 
   addTo(server: Server): void {
-    server.addService(HealthService, {
+    const handlers: HealthServer = {
       check: (call, done) => {
-        const { service } = call.request as HealthCheckRequest;
+        const { service } = call.request;
         if (this.knows(service)) done(null, this.response(service));
         else done({ code: status.NOT_FOUND, details: `there is no service ${service} here` });
       },
@@ -44,7 +45,8 @@ export class Health {
           statuses: Object.fromEntries(names.map((name) => [name, this.response(name)])),
         });
       },
-    });
+    };
+    server.addService(HealthService, handlers);
   }
 
   private knows(service: string): boolean {

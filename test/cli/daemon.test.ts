@@ -128,6 +128,8 @@ describe('the real daemons check their settings', () => {
     [server, [], 'the view leader is not named'],
     [server, ['--leader', 'a', '--weight', '0'], '--weight'],
     [server, ['--leader', 'a', 'b'], 'too many arguments'],
+    [server, ['--leader', 'a:b'], '"a:b" is not an address'],
+    [server, ['--leader', 'a', '--advertise', 'b'], '"b" is not an address'],
     [leader, ['--recover'], "unknown option '--recover'"],
     [leader, ['--policy', 'modulo'], '--policy'],
     [leader, ['--replicas', '2', '--min-in-sync', '3'], '--min-in-sync'],

@@ -1,0 +1,478 @@
+import type { BucketId, Epoch, Ordinal } from './ids.js';
+import { type DetectorSettings, Detector } from './membership.js';
+import { type Heartbeat, type LeaderMessage, type Reconfigure, ViewUpdate } from './message.js';
+import { placeByRing } from './policy-ring.js';
+import { Progress } from './progress.js';
+import { type LeaderStatus, statusOf } from './status.js';
+import {
+  applyDelta,
+  type BucketRow,
+  learnersOf,
+  type Member,
+  MemberState,
+  type View,
+  type ViewDelta,
+  type ViewParameters,
+} from './view.js';
+import {
+  learns,
+  type RowChange,
+  tidied,
+  withAdmitted,
+  withoutDown,
+  withTarget,
+} from './view-change.js';
+
+export type { LeaderStatus } from './status.js';
+
+export interface LeaderSettings extends DetectorSettings {
+  /** Of a new cluster; of a known one, what may change is taken from here. */
+  readonly parameters: ViewParameters;
+  /** Joins within this time are one change, ms (V6). */
+  readonly joinWindowMs: number;
+}
+
+/** What a server says of itself when it registers. */
+export interface Registrant {
+  readonly id: string;
+  readonly address: string;
+  readonly zone: string;
+  readonly weight: number;
+  readonly incarnation: number;
+  /** '' for a server that never belonged to a cluster. */
+  readonly clusterId: string;
+  readonly epoch: Epoch;
+}
+
+export type RegisterAnswer =
+  | {
+      readonly ok: true;
+      readonly ordinal: Ordinal;
+      readonly clusterId: string;
+      readonly view: View;
+    }
+  | { readonly ok: false; readonly code: string; readonly message: string };
+
+export interface LeaderAck {
+  readonly type: 'ack';
+  readonly epoch: Epoch;
+}
+
+export interface LeaderRefusal {
+  readonly type: 'refusal';
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Effects of the view leader's machine. */
+export interface LeaderOutbox {
+  /** Make the view durable, then tell everybody; nobody hears of it before (V1). */
+  publish(delta: ViewDelta, view: View): void;
+  /** After everything published so far is durable. */
+  send(to: Ordinal, message: ViewUpdate | LeaderAck | LeaderRefusal): void;
+}
+
+/** Deltas kept for servers that lag. */
+const DELTAS = 64;
+/** Rows whose primary is swapped in one epoch. */
+const SWAPS = 64;
+
+/**
+ * The view leader as a synchronous state machine. It keeps two tables: who holds a bucket, and who
+ * should. Their difference is the view change; there is no other plan to lose. All changes between
+ * two calls of `flush` make one epoch.
+ */
+export class ViewLeader {
+  private current: View;
+  private readonly detector: Detector;
+  private readonly reports = new Map<Ordinal, Heartbeat>();
+  private readonly leaving = new Set<Ordinal>();
+  private readonly deltas: ViewDelta[] = [];
+  private readonly progress = new Progress();
+  private brake = '';
+  private planMs = Infinity;
+  // Changes since the last flush.
+  private readonly members = new Map<Ordinal, Member>();
+  private readonly rows = new Map<BucketId, BucketRow>();
+  private readonly newSets = new Set<BucketId>();
+  private parameters: ViewParameters | null = null;
+  private reasons: string[] = [];
+
+  constructor(
+    private readonly settings: LeaderSettings,
+    recovered: View | null,
+    newClusterId: string,
+    now: number,
+  ) {
+    this.detector = new Detector(settings);
+    this.current = recovered ?? {
+      clusterId: newClusterId,
+      epoch: 0,
+      parameters: settings.parameters,
+      members: new Map(),
+      rows: [],
+      reason: 'created',
+      atMs: 0,
+    };
+    for (const { ordinal, state } of this.current.members.values()) {
+      this.detector.expect(ordinal, state === MemberState.Down, now);
+    }
+    if (recovered === null) return;
+    this.takeParameters(settings.parameters);
+    // A plan that was due when the former process ended.
+    this.planMs = now + settings.joinWindowMs;
+  }
+
+  /** The newest view, durable or about to be. */
+  get view(): View {
+    return this.current;
+  }
+
+  /** A server joins or comes back. */
+  register(request: Registrant, now: number, _outbox: LeaderOutbox): RegisterAnswer {
+    const refusal = this.objection(request);
+    if (refusal !== null) return refusal;
+    const known = this.memberById(request.id);
+    const ordinal = known?.ordinal ?? this.nextOrdinal();
+    const { id, address, zone, weight, incarnation } = request;
+    const member = { ordinal, id, address, zone, weight, state: MemberState.Up, incarnation };
+    this.leaving.delete(ordinal);
+    this.detector.heard(ordinal, now);
+    if (known === undefined) {
+      this.setMember(member, `server ${ordinal} joined`);
+      this.planSoon(now);
+    } else if (!same(known, member)) {
+      if (known.state === MemberState.Up) this.setMember(member, `server ${ordinal} restarted`);
+      else this.welcomeBack({ ...member, state: known.state }, now);
+      if (known.weight !== weight || known.zone !== zone) this.planSoon(now);
+    }
+    const { clusterId } = this.current;
+    return { ok: true, ordinal, clusterId, view: this.current };
+  }
+
+  step(from: Ordinal, message: LeaderMessage, now: number, outbox: LeaderOutbox): void {
+    if (message.type === 'heartbeat') this.onHeartbeat(from, message, now, outbox);
+    else this.onReconfigure(from, message, now, outbox);
+  }
+
+  /** Call every 20–100 ms. */
+  tick(now: number, _wallMs: number, _outbox: LeaderOutbox): void {
+    this.detect(now);
+    if (now >= this.planMs && this.brake === '') this.plan(now);
+    this.tidy();
+    this.progress.update(this.missing(), now);
+  }
+
+  /** End of a batch: what changed becomes one new epoch. */
+  flush(wallMs: number, outbox: LeaderOutbox): void {
+    if (this.members.size + this.rows.size === 0 && this.parameters === null) return;
+    const { clusterId, epoch } = this.current;
+    const toEpoch = epoch + 1;
+    for (const bucket of this.newSets) {
+      const row = this.rows.get(bucket);
+      if (row !== undefined) this.rows.set(bucket, { ...row, epoch: toEpoch });
+    }
+    const delta: ViewDelta = {
+      clusterId,
+      fromEpoch: epoch,
+      toEpoch,
+      parameters: this.parameters,
+      members: Array.from(this.members.values()),
+      rows: new Map(this.rows),
+      reason: summary(this.reasons),
+      atMs: wallMs,
+    };
+    const next = applyDelta(this.current, delta);
+    if (next === null) throw new Error('bug: a delta does not follow its own view');
+    this.current = next;
+    this.members.clear();
+    this.rows.clear();
+    this.newSets.clear();
+    this.parameters = null;
+    this.reasons = [];
+    this.deltas.push(delta);
+    if (this.deltas.length > DELTAS) this.deltas.shift();
+    outbox.publish(delta, next);
+  }
+
+  /** What brings a server with that epoch to the present view. */
+  updateFor(epoch: Epoch): ViewUpdate {
+    const last = this.deltas.at(-1);
+    return last?.fromEpoch === epoch ? new ViewUpdate(null, last) : this.wholeView();
+  }
+
+  status(now: number): LeaderStatus {
+    return statusOf(this.current, {
+      now,
+      brake: this.brake,
+      waiting: this.planMs !== Infinity,
+      reports: this.reports,
+      progress: this.progress,
+      silentMs: (ordinal) => this.detector.silentMs(ordinal, now),
+    });
+  }
+
+  private wholeView(): ViewUpdate {
+    return new ViewUpdate(this.current, null);
+  }
+
+  private onHeartbeat(from: Ordinal, beat: Heartbeat, now: number, outbox: LeaderOutbox): void {
+    const member = this.member(from);
+    if (member === undefined || member.incarnation !== beat.incarnation) {
+      const message = 'this view leader does not know this start of the server';
+      outbox.send(from, { type: 'refusal', code: 'REGISTER_AGAIN', message });
+      return;
+    }
+    this.reports.set(from, beat);
+    if (beat.leaving) this.leaving.add(from);
+    else {
+      this.detector.heard(from, now);
+      if (member.state !== MemberState.Up) this.welcomeBack(member, now);
+    }
+    const { epoch } = this.current;
+    if (beat.epoch < epoch) outbox.send(from, this.updateFor(beat.epoch));
+    else outbox.send(from, { type: 'ack', epoch });
+  }
+
+  private onReconfigure(
+    from: Ordinal,
+    request: Reconfigure,
+    now: number,
+    outbox: LeaderOutbox,
+  ): void {
+    const { bucket, bucketEpoch, admit } = request;
+    const row = this.row(bucket);
+    const stale =
+      row === undefined ||
+      row.epoch !== bucketEpoch ||
+      this.newSets.has(bucket) ||
+      row.replicas[0] !== from ||
+      !learns(row, admit) ||
+      !this.isUp(admit);
+    if (stale) {
+      const code = 'STALE_EPOCH';
+      const message = `bucket ${bucket} changed; nothing was changed by this request`;
+      outbox.send(from, { type: 'refusal', code, message });
+      return;
+    }
+    const { minInSync } = this.parameters ?? this.current.parameters;
+    const change = withAdmitted(row, admit, minInSync, (ordinal) => this.isUp(ordinal));
+    this.setRow(bucket, row, change, `moved buckets to server ${admit}`);
+    this.progress.moved(request.recordsSent, request.bytesSent, now);
+  }
+
+  /** Why a registration is refused; null when it is not. */
+  private objection(request: Registrant): RegisterAnswer | null {
+    const { clusterId, epoch } = this.current;
+    const refuse = (code: string, message: string): RegisterAnswer => ({
+      ok: false,
+      code,
+      message,
+    });
+    if (request.clusterId !== '' && request.clusterId !== clusterId) {
+      return refuse(
+        'FOREIGN_CLUSTER',
+        `this server belongs to cluster ${request.clusterId}, the view leader to ${clusterId}; ` +
+          'its data is kept; name the view leader of its own cluster, or another data directory',
+      );
+    }
+    if (request.epoch > epoch) {
+      return refuse(
+        'LEADER_IS_BEHIND',
+        `this server knows epoch ${request.epoch}, the view leader only ${epoch}: its data ` +
+          'directory is an old copy; start it with the newest one',
+      );
+    }
+    const known = this.memberById(request.id);
+    if (known !== undefined && known.incarnation > request.incarnation) {
+      return refuse(
+        'STALE_INCARNATION',
+        `server ${request.id} already started ${known.incarnation} times, this is start ` +
+          `${request.incarnation}: its data directory is an old copy; empty it to join anew`,
+      );
+    }
+    return null;
+  }
+
+  private detect(now: number): void {
+    const inState = (state: MemberState): Ordinal[] =>
+      this.allMembers().flatMap((member) => (member.state === state ? [member.ordinal] : []));
+    const up = inState(MemberState.Up);
+    const { down, replaced, brake } = this.detector.look(
+      up,
+      inState(MemberState.Down),
+      this.leaving,
+      now,
+    );
+    this.brake = brake;
+    for (const ordinal of down) {
+      this.leaving.delete(ordinal);
+      this.detector.markDown(ordinal, now);
+      this.setState(ordinal, MemberState.Down, `server ${ordinal} is down`);
+    }
+    if (down.length > 0) this.settleRows(now);
+    for (const ordinal of replaced) {
+      this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
+    }
+    if (replaced.length > 0) this.planMs = now;
+  }
+
+  /** A server that was down or replaced is heard again: it catches up where it is wanted. */
+  private welcomeBack(member: Member, now: number): void {
+    const up = { ...member, state: MemberState.Up };
+    this.setMember(up, `server ${member.ordinal} is back`);
+    this.settleRows(now);
+    if (member.state === MemberState.Replaced) this.planSoon(now);
+  }
+
+  /** Bring every row in line with who is up. */
+  private settleRows(now: number): void {
+    const isUp = (ordinal: Ordinal): boolean => this.isUp(ordinal);
+    for (const [bucket, row] of this.allRows()) {
+      const change = withoutDown(row, isUp);
+      if (change !== null) this.setRow(bucket, row, change, '');
+      // Whatever was proposed for a learner that is down is void.
+      else if (learnersOf(row).some((learner) => !isUp(learner))) {
+        this.setRow(bucket, row, { ...row, sets: true }, '');
+      }
+    }
+    this.progress.update(this.missing(), now);
+  }
+
+  /** Ask the policy for a target and take it over. */
+  private plan(now: number): void {
+    this.planMs = Infinity;
+    const parameters = this.parameters ?? this.current.parameters;
+    const servers = this.allMembers().filter(({ state }) => state !== MemberState.Replaced);
+    if (servers.length === 0) return;
+    const founding = this.current.rows.length === 0;
+    const previous = founding ? null : this.allRows().map(([, { target }]) => target);
+    const table = placeByRing(servers, parameters, previous);
+    for (const [bucket, target] of table.entries()) {
+      const row = this.row(bucket);
+      if (row === undefined) {
+        const floor = Math.min(parameters.minInSync, target.length);
+        this.rows.set(bucket, { epoch: 0, replicas: target, target, floor });
+        this.newSets.add(bucket);
+        continue;
+      }
+      const change = withTarget(row, target);
+      if (change !== null) this.setRow(bucket, row, change, '');
+    }
+    this.reasons.push(founding ? `founded with ${servers.length} servers` : 'placement planned');
+    this.progress.begin(this.leastMoves(), this.missing(), this.current.epoch + 1, now);
+  }
+
+  /** Finish hand-overs: primaries as wanted, nobody kept who is not wanted. */
+  private tidy(): void {
+    let swaps = 0;
+    for (const [bucket, row] of this.allRows()) {
+      if (swaps >= SWAPS) return;
+      const change = tidied(row, (ordinal) => this.isUp(ordinal));
+      if (change === null) continue;
+      this.setRow(bucket, row, change, 'primaries balanced');
+      swaps += 1;
+    }
+  }
+
+  /** Replicas that are wanted and not there. */
+  private missing(): number {
+    return this.allRows().reduce((sum, [, row]) => sum + learnersOf(row).length, 0);
+  }
+
+  /** The fewest replicas that any plan with these counts per server has to move. */
+  private leastMoves(): number {
+    const lacking = new Map<Ordinal, number>();
+    const count = (ordinals: readonly Ordinal[], by: number): void => {
+      for (const ordinal of ordinals) lacking.set(ordinal, (lacking.get(ordinal) ?? 0) + by);
+    };
+    for (const [, row] of this.allRows()) {
+      count(row.target, 1);
+      count(row.replicas, -1);
+    }
+    return Array.from(lacking.values()).reduce((sum, lack) => sum + Math.max(0, lack), 0);
+  }
+
+  private takeParameters(wanted: ViewParameters): void {
+    const { parameters } = this.current;
+    const { replicaCount, minInSync, rebalanceRateBytes } = wanted;
+    if (
+      parameters.replicaCount === replicaCount &&
+      parameters.minInSync === minInSync &&
+      parameters.rebalanceRateBytes === rebalanceRateBytes
+    ) {
+      return;
+    }
+    this.parameters = { ...parameters, replicaCount, minInSync, rebalanceRateBytes };
+    this.reasons.push('settings changed');
+  }
+
+  private planSoon(now: number): void {
+    this.planMs = now + this.settings.joinWindowMs;
+  }
+
+  private setState(ordinal: Ordinal, state: MemberState, reason: string): void {
+    const member = this.member(ordinal);
+    if (member !== undefined) this.setMember({ ...member, state }, reason);
+  }
+
+  private setMember(member: Member, reason: string): void {
+    this.members.set(member.ordinal, member);
+    this.reasons.push(reason);
+  }
+
+  private setRow(bucket: BucketId, row: BucketRow, change: RowChange, reason: string): void {
+    const { replicas, target, floor, sets } = change;
+    this.rows.set(bucket, { epoch: row.epoch, replicas, target, floor });
+    if (sets) this.newSets.add(bucket);
+    if (reason !== '') this.reasons.push(reason);
+  }
+
+  private row(bucket: BucketId): BucketRow | undefined {
+    return this.rows.get(bucket) ?? this.current.rows[bucket];
+  }
+
+  private allRows(): [BucketId, BucketRow][] {
+    if (this.current.rows.length === 0) return Array.from(this.rows);
+    return this.current.rows.map((row, bucket) => [bucket, this.rows.get(bucket) ?? row]);
+  }
+
+  private member(ordinal: Ordinal): Member | undefined {
+    return this.members.get(ordinal) ?? this.current.members.get(ordinal);
+  }
+
+  private allMembers(): Member[] {
+    const ordinals = new Set([...this.current.members.keys(), ...this.members.keys()]);
+    return Array.from(ordinals).flatMap((ordinal) => this.member(ordinal) ?? []);
+  }
+
+  private memberById(id: string): Member | undefined {
+    return this.allMembers().find((member) => member.id === id);
+  }
+
+  private nextOrdinal(): Ordinal {
+    return this.allMembers().reduce((most, { ordinal }) => Math.max(most, ordinal), 0) + 1;
+  }
+
+  private isUp(ordinal: Ordinal): boolean {
+    return this.member(ordinal)?.state === MemberState.Up;
+  }
+}
+
+function same(a: Member, b: Member): boolean {
+  return (
+    a.address === b.address &&
+    a.zone === b.zone &&
+    a.weight === b.weight &&
+    a.state === b.state &&
+    a.incarnation === b.incarnation
+  );
+}
+
+function summary(reasons: readonly string[]): string {
+  const counted = new Map<string, number>();
+  for (const reason of reasons) counted.set(reason, (counted.get(reason) ?? 0) + 1);
+  return Array.from(counted, ([reason, times]) => (times > 1 ? `${reason} (${times})` : reason))
+    .slice(0, 5)
+    .join('; ');
+}

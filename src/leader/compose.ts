@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { Gauge, Registry } from 'prom-client';
+
+import { MemberState } from '../core/view.js';
+import { HttpListener } from '../transport/http.js';
+import type { Logger } from '../transport/log.js';
+import { Listener } from '../transport/server.js';
+import { KvsError } from '../transport/status.js';
+import { LocalViewStore } from '../viewstore/local.js';
+import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
+import { LeaderDriver } from './driver.js';
+import { leaderService } from './service.js';
+
+export interface ViewLeaderOptions {
+  readonly listen: string;
+  readonly http: string;
+  readonly dataDir: string;
+  readonly buckets: number;
+  readonly replicas: number;
+  readonly policy: string;
+  readonly minInSync: number;
+  readonly heartbeatIntervalMs: number;
+  readonly downAfterMs: number;
+  readonly replaceAfterMs: number;
+  readonly rebalanceRateBytes: number;
+  readonly log: Logger;
+}
+
+export interface RunningViewLeader {
+  readonly listen: string;
+  readonly http: string;
+  /** Cluster id. */
+  readonly id: string;
+  stop(): Promise<void>;
+  readonly failed: Promise<Error>;
+}
+
+/** The lease is shorter than a server's way to being down, so that a takeover rarely waits. */
+const LEASE_MS = 700;
+const GRACE_MS = 800;
+const JOIN_WINDOW_MS = 500;
+const STARTUP_GRACE_MS = 10_000;
+const STOP_MS = 1000;
+
+/** Start a view leader; resolves when it serves. Throws typed errors. */
+export async function startViewLeader(options: ViewLeaderOptions): Promise<RunningViewLeader> {
+  const { log } = options;
+  await makeDirectory(options.dataDir);
+  const store = await LocalViewStore.open(join(options.dataDir, 'view'));
+  const listener = new Listener(['kvs.v1.LeaderService']);
+  try {
+    const recovered = await store.load();
+    let fail: (error: Error) => void = () => undefined;
+    const failed = new Promise<Error>((resolve) => {
+      fail = resolve;
+    });
+    const settings = {
+      parameters: {
+        bucketCount: options.buckets,
+        replicaCount: options.replicas,
+        minInSync: options.minInSync,
+        policy: options.policy,
+        leaseMs: LEASE_MS,
+        graceMs: GRACE_MS,
+        rebalanceRateBytes: options.rebalanceRateBytes,
+      },
+      downAfterMs: options.downAfterMs,
+      replaceAfterMs: options.replaceAfterMs,
+      startupGraceMs: Math.max(STARTUP_GRACE_MS, 2 * options.downAfterMs),
+      joinWindowMs: JOIN_WINDOW_MS,
+    };
+    const driver = new LeaderDriver(settings, recovered, randomUUID(), store, fail, (view) =>
+      log.info({ epoch: view.epoch }, view.reason),
+    );
+    const service = leaderService(driver, options.heartbeatIntervalMs);
+    listener.server.addService(LeaderServiceService, service);
+    const http = new HttpListener({ ready: () => true, metrics: metricsOf(driver) });
+    const httpAddress = await http.listen(options.http);
+    const address = await listener.listen(options.listen).catch(async (error: unknown) => {
+      await http.stop();
+      await driver.stop();
+      throw error;
+    });
+    listener.health.setServing(true);
+    return {
+      listen: address,
+      http: httpAddress,
+      id: driver.view.clusterId,
+      failed,
+      stop: async () => {
+        await listener.stop(STOP_MS);
+        await http.stop();
+        await driver.stop();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const hint = 'name a directory that this user may write with --data-dir';
+    throw KvsError.ofProcess('NO_ACCESS', `cannot use ${path}: ${why}`, hint, error);
+  }
+}
+
+function metricsOf(driver: LeaderDriver): () => Promise<string> {
+  const registry = new Registry();
+  const registers = [registry];
+  const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
+  const epoch = gauge('kvs_epoch', 'Number of the current view');
+  const up = gauge('kvs_servers_up', 'Servers that are up');
+  const records = gauge('kvs_records', 'Distinct records');
+  const short = gauge('kvs_buckets_under_replicated', 'Buckets with fewer replicas than wanted');
+  return () => {
+    const status = driver.status();
+    const live = status.members.filter(({ member }) => member.state === MemberState.Up);
+    epoch.set(status.epoch);
+    up.set(live.length);
+    records.set(status.records);
+    short.set(status.underReplicated);
+    return registry.metrics();
+  };
+}

@@ -1,0 +1,77 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+
+import { preconditionError } from '../transport/status.js';
+import { WireError } from '../wire/binary.js';
+import { leaderMessageFromWire } from '../wire/convert-leader.js';
+import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
+import type {
+  HeartbeatRequest,
+  HeartbeatResponse,
+  LeaderServiceServer,
+} from '../wire/gen/kvs/v1/leader.js';
+import type { LeaderDriver, LeaderReply } from './driver.js';
+import { statusToWire } from './status.js';
+
+/** The view leader's gRPC service. */
+export function leaderService(driver: LeaderDriver, heartbeatIntervalMs: number): LeaderServiceServer {
+  return {
+    register: (call, done) => {
+      void driver.register(call.request).then((answer) => {
+        if (!answer.ok) {
+          done(preconditionError(answer.code, answer.message));
+          return;
+        }
+        const { ordinal, clusterId, view } = answer;
+        done(null, { ordinal, clusterId, heartbeatIntervalMs, view: viewToWire(view) });
+      });
+    },
+    heartbeat: (call) => serveHeartbeats(call, driver),
+    getView: (_call, done) => done(null, { view: viewToWire(driver.view) }),
+    watchView: (call) => {
+      const stop = driver.watch((update) => call.write({ update: viewUpdateToWire(update) }));
+      call.on('cancelled', stop);
+      call.on('close', stop);
+      call.on('error', stop);
+    },
+    getStatus: (_call, done) => done(null, statusToWire(driver.status())),
+  };
+}
+
+function serveHeartbeats(
+  call: ServerDuplexStream<HeartbeatRequest, HeartbeatResponse>,
+  driver: LeaderDriver,
+): void {
+  let server = 0;
+  const reply = (message: LeaderReply): void => void call.write(replyToWire(message));
+  call.on('data', (request: HeartbeatRequest) => {
+    try {
+      const message = leaderMessageFromWire(request);
+      if (message.type === 'heartbeat' && server === 0) {
+        server = message.ordinal;
+        driver.connect(server, reply);
+      }
+      if (server !== 0) driver.receive(server, message);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      reply({ type: 'refusal', code: 'INVALID', message: error.message });
+    }
+  });
+  const gone = (): void => driver.disconnect(server, reply);
+  call.on('end', () => {
+    gone();
+    call.end();
+  });
+  call.on('cancelled', gone);
+  call.on('error', gone);
+}
+
+function replyToWire(reply: LeaderReply): HeartbeatResponse {
+  switch (reply.type) {
+    case 'viewUpdate':
+      return { message: { $case: 'update', value: viewUpdateToWire(reply) } };
+    case 'ack':
+      return { message: { $case: 'ack', value: { epoch: reply.epoch } } };
+    case 'refusal':
+      return { message: { $case: 'refused', value: { code: reply.code, message: reply.message } } };
+  }
+}

@@ -1,0 +1,249 @@
+import { Gauge, Registry } from 'prom-client';
+
+import { DEFAULT_SERVER_SETTINGS } from '../core/host.js';
+import { ViewUpdate } from '../core/message.js';
+import { Recovery } from '../core/recovery.js';
+import { DEFAULT_STORAGE_SETTINGS, openStorage, type Storage } from '../storage/storage.js';
+import { parseAddresses } from '../transport/address.js';
+import { HttpListener } from '../transport/http.js';
+import { servePeer } from '../transport/link.js';
+import type { Logger } from '../transport/log.js';
+import { Listener } from '../transport/server.js';
+import { KeyValueServiceService } from '../wire/gen/kvs/v1/kv.js';
+import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
+import { Driver, monotonicMs } from './driver.js';
+import { Gateway } from './gateway.js';
+import { LeaderLink, type Registration, type RegistrationRefused } from './leader-link.js';
+import { PeerNetwork } from './network.js';
+import { keyValueService } from './service.js';
+
+export interface ServerOptions {
+  /** `HOST[:PORT]` of the view leader, or several separated by commas. */
+  readonly leader: string;
+  readonly listen: string;
+  /** What others dial; by default the real listen address. */
+  readonly advertise?: string;
+  readonly http: string;
+  readonly dataDir: string;
+  readonly zone: string;
+  readonly weight: number;
+  readonly log: Logger;
+}
+
+export interface RunningServer {
+  readonly listen: string;
+  readonly http: string;
+  /** UUID of the data directory. */
+  readonly id: string;
+  stop(): Promise<void>;
+  readonly failed: Promise<Error>;
+}
+
+const LEADER_PORT = 7400;
+const LEAVE_MS = 3000;
+const STOP_MS = 1000;
+
+/** Start a server; resolves when it belongs to a cluster and serves. Throws typed errors. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const leaders = parseAddresses(options.leader, LEADER_PORT);
+  let fail: (error: Error) => void = () => undefined;
+  const failed = new Promise<Error>((resolve) => {
+    fail = resolve;
+  });
+  const storage = await openStorage(options.dataDir, DEFAULT_STORAGE_SETTINGS, { onFatal: fail });
+  const process = new ServerProcess(options, leaders, storage, fail);
+  try {
+    return { ...(await process.start()), failed, stop: () => process.stop() };
+  } catch (error) {
+    await process.abandon();
+    throw error;
+  }
+}
+
+/** Puts the parts of one server together and takes them apart. */
+class ServerProcess {
+  private readonly listener = new Listener(['kvs.v1.KeyValueService', 'kvs.v1.PeerService']);
+  private http: HttpListener | null = null;
+  private driver: Driver | null = null;
+  private network: PeerNetwork | null = null;
+  private link: LeaderLink | null = null;
+  private serving = false;
+
+  constructor(
+    private readonly options: ServerOptions,
+    private readonly leaders: readonly string[],
+    private readonly storage: Storage,
+    private readonly fail: (error: Error) => void,
+  ) {}
+
+  async start(): Promise<{ listen: string; http: string; id: string }> {
+    const { storage, options } = this;
+    const ready = (): boolean => this.serving;
+    this.http = new HttpListener({ ready, metrics: this.metrics() });
+    const http = await this.http.listen(options.http);
+    // The address must be known before registering, the services before binding: they refuse
+    // until the driver is there.
+    this.addServices();
+    const listen = await this.listener.listen(options.listen);
+    await this.join(options.advertise ?? listen);
+    this.serving = true;
+    this.listener.health.setServing(true);
+    return { listen, http, id: storage.identity.id };
+  }
+
+  /** Leave the write path, hand primaries over, then close. */
+  async stop(): Promise<void> {
+    this.serving = false;
+    this.listener.health.setServing(false);
+    const { driver } = this;
+    if (driver !== null) await driver.leave(LEAVE_MS);
+    await this.listener.stop(STOP_MS);
+    await driver?.stop();
+    await this.abandon();
+  }
+
+  async abandon(): Promise<void> {
+    this.link?.close();
+    this.network?.close();
+    await this.http?.stop();
+    this.listener.server.forceShutdown();
+    await this.storage.close();
+  }
+
+  /** A known member serves with its last view at once; a new one waits for the view leader. */
+  private async join(address: string): Promise<void> {
+    const { identity, view } = this.storage;
+    const recovered = await this.recover();
+    const known = recovered.view ?? view;
+    let settle: (error: RegistrationRefused | null) => void = () => undefined;
+    const joined = new Promise<RegistrationRefused | null>((resolve) => {
+      settle = resolve;
+    });
+    let joining: Promise<void> = Promise.resolve();
+    const run = (ordinal: number, clusterId: string, heartbeatIntervalMs: number): Driver => {
+      this.driver ??= this.makeDriver(recovered, ordinal, clusterId, heartbeatIntervalMs);
+      return this.driver;
+    };
+    this.link = new LeaderLink(
+      this.leaders,
+      () => ({
+        id: identity.id,
+        address,
+        zone: this.options.zone,
+        weight: this.options.weight,
+        incarnation: identity.incarnation,
+        clusterId: this.storage.identity.clusterId,
+        epoch: this.driver?.machine.view.epoch ?? known?.epoch ?? 0,
+      }),
+      this.options.log,
+      (registration: Registration) => {
+        const { ordinal, clusterId, heartbeatIntervalMs } = registration;
+        joining = this.storage.join(clusterId, ordinal).then(() => {
+          run(ordinal, clusterId, heartbeatIntervalMs);
+          this.driver?.receiveView(new ViewUpdate(registration.view, null));
+          settle(null);
+        }, this.fail);
+      },
+      (update) => this.driver?.receiveView(update),
+      (refused) => {
+        settle(refused);
+        this.fail(refused);
+      },
+    );
+    if (identity.ordinal !== 0 && known !== null) {
+      run(identity.ordinal, identity.clusterId, DEFAULT_SERVER_SETTINGS.heartbeatIntervalMs);
+      settle(null);
+    }
+    this.link.start();
+    const refused = await joined;
+    await joining;
+    if (refused !== null) throw refused;
+  }
+
+  private async recover(): Promise<ReturnType<Recovery['finish']>> {
+    const { storage } = this;
+    const recovery = new Recovery(storage.metas, storage.view, storage.store);
+    await storage.replay((position, record) => recovery.scan(position, record));
+    await storage.replay((position, record) => recovery.replay(position, record));
+    return recovery.finish();
+  }
+
+  private makeDriver(
+    recovered: ReturnType<Recovery['finish']>,
+    ordinal: number,
+    clusterId: string,
+    heartbeatIntervalMs: number,
+  ): Driver {
+    const { incarnation } = this.storage.identity;
+    const sender = { clusterId, from: ordinal, incarnation };
+    const network = new PeerNetwork(
+      sender,
+      () => driver.machine.newestView,
+      (message) => this.link?.send(message),
+    );
+    const settings = { ...DEFAULT_SERVER_SETTINGS, heartbeatIntervalMs };
+    const { storage, fail } = this;
+    const driver = new Driver({ ordinal, incarnation }, settings, recovered, storage, network, fail);
+    this.network = network;
+    this.options.log.info({ ordinal, cluster: clusterId }, 'serving');
+    driver.start();
+    return driver;
+  }
+
+  private addServices(): void {
+    const { server } = this.listener;
+    const driver = (): Driver => {
+      if (this.driver === null) throw new Error('bug: a call was served before the start');
+      return this.driver;
+    };
+    const starting = { code: 14, details: 'the server is starting; try again' };
+    let service: ReturnType<typeof keyValueService> | null = null;
+    const ready = (): ReturnType<typeof keyValueService> | null => {
+      if (this.driver !== null) service ??= keyValueService(driver(), new Gateway(driver()));
+      return service;
+    };
+    server.addService(KeyValueServiceService, {
+      exchange: (call) => {
+        const made = ready();
+        if (made === null) call.emit('error', starting);
+        else made.exchange(call);
+      },
+      get: (call, done) => ready()?.get(call, done) ?? (this.driver ? undefined : done(starting)),
+      set: (call, done) => ready()?.set(call, done) ?? (this.driver ? undefined : done(starting)),
+      delete: (call, done) =>
+        ready()?.delete(call, done) ?? (this.driver ? undefined : done(starting)),
+      setR: (call, done) => ready()?.setR(call, done) ?? (this.driver ? undefined : done(starting)),
+      getServerView: (call, done) =>
+        ready()?.getServerView(call, done) ?? (this.driver ? undefined : done(starting)),
+    } as ReturnType<typeof keyValueService>);
+    const peer: PeerServiceServer = {
+      send: (call, done) => {
+        if (this.driver === null) done(starting);
+        else {
+          servePeer(call, done, {
+            clusterId: this.storage.identity.clusterId,
+            receive: (from, messages) => driver().receive(from, messages),
+          });
+        }
+      },
+    };
+    server.addService(PeerServiceService, peer);
+  }
+
+  private metrics(): () => Promise<string> {
+    const registry = new Registry();
+    const registers = [registry];
+    const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
+    const epoch = gauge('kvs_epoch', 'Number of the view held');
+    const open = gauge('kvs_operations_outstanding', 'Operations not answered yet');
+    const log = gauge('kvs_log_bytes_since_checkpoint', 'Log bytes that a restart replays');
+    const uptime = gauge('kvs_uptime_seconds', 'Seconds since the process started');
+    return () => {
+      epoch.set(this.driver?.machine.view.epoch ?? 0);
+      open.set(this.driver?.outstanding ?? 0);
+      log.set(this.storage.bytesSinceCheckpoint);
+      uptime.set(monotonicMs() / 1000);
+      return registry.metrics();
+    };
+  }
+}

@@ -1,0 +1,182 @@
+import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+
+import {
+  ConditionKind,
+  Operation,
+  OperationKind,
+  type Result,
+} from '../core/operation.js';
+import { Code, LIMITS } from '../core/refusal.js';
+import { serveExchange } from '../transport/stream.js';
+import { serviceError } from '../transport/status.js';
+import { asBuffer, toBinary, WireError } from '../wire/binary.js';
+import { conditionFromWire, writeFromWire } from '../wire/convert-operation.js';
+import { viewToWire } from '../wire/convert-view.js';
+import type { KeyValueServiceServer } from '../wire/gen/kvs/v1/kv.js';
+import type { Driver } from './driver.js';
+import type { Gateway } from './gateway.js';
+
+const DEFAULT_TIMEOUT_MS = 5000;
+
+/** Fields that a unary write may carry to make its retries safe. */
+interface Numbered {
+  readonly client: Uint8Array;
+  readonly clientSequence: number;
+}
+
+/** The key-value service: frames for the library, unary calls for everyone else. */
+export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServiceServer {
+  const place = (result: Result): { epoch: number; bucket: number; server: string } => ({
+    epoch: result.epoch,
+    bucket: result.bucket,
+    server: driver.machine.view.members.get(result.server)?.address ?? '',
+  });
+  /** Build the operation, have it carried out, and answer or refuse the call. */
+  const serve = <Q, A>(
+    call: ServerUnaryCall<Q, A>,
+    done: sendUnaryData<A>,
+    build: (request: Q, timeoutMs: number) => Operation,
+    answer: (result: Result, operation: Operation) => A,
+  ): void => {
+    try {
+      const operation = build(call.request, timeoutOf(call));
+      gateway.submit(operation, (result) => {
+        if (result.code === Code.Ok) done(null, answer(result, operation));
+        else done(serviceError(result.code, result.detail));
+      });
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      done(serviceError(Code.Invalid, error.message));
+    }
+  };
+  const number = (request: Numbered): ReturnType<Gateway['number']> => {
+    const { client, clientSequence } = request;
+    if (client.length === 0) return gateway.number();
+    if (client.length !== 16 || clientSequence === 0) {
+      throw new WireError('a client id has 16 bytes and goes with a request number from 1 on');
+    }
+    return { client: toBinary(client), clientSequence, settledBelow: 0 };
+  };
+  return {
+    exchange: (call) => serveExchange(call, driver),
+    get: (call, done) =>
+      serve(
+        call,
+        done,
+        ({ key }, timeoutMs) =>
+          operation(OperationKind.Get, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0),
+        (result) => ({
+          found: result.found,
+          value: asBuffer(result.value),
+          version: result.version,
+          ...place(result),
+        }),
+      ),
+    set: (call, done) =>
+      serve(
+        call,
+        done,
+        (request, timeoutMs) =>
+          operation(
+            OperationKind.Set,
+            toBinary(request.key),
+            request.value,
+            number(request),
+            timeoutMs,
+            conditionFromWire(request.condition),
+            request.ifVersion,
+          ),
+        (result) => ({ version: result.version, previous: result.previous, ...place(result) }),
+      ),
+    delete: (call, done) =>
+      serve(
+        call,
+        done,
+        (request, timeoutMs) =>
+          operation(
+            OperationKind.Delete,
+            toBinary(request.key),
+            null,
+            number(request),
+            timeoutMs,
+            conditionFromWire(request.condition),
+            request.ifVersion,
+          ),
+        (result) => ({
+          deleted: result.found,
+          version: result.version,
+          previous: result.previous,
+          ...place(result),
+        }),
+      ),
+    setR: (call, done) =>
+      serve(
+        call,
+        done,
+        (request, timeoutMs) => {
+          const writes = request.writes.map(writeFromWire);
+          const key = writes[0]?.key ?? '';
+          const { client, clientSequence, settledBelow } = number(request);
+          return new Operation(
+            OperationKind.SetR,
+            key,
+            null,
+            ConditionKind.None,
+            0,
+            client,
+            clientSequence,
+            settledBelow,
+            writes,
+            0,
+            0,
+            0,
+            timeoutMs,
+            0,
+          );
+        },
+        ({ version, participants, epoch }, { client, clientSequence }) => {
+          const id = Buffer.from(client, 'latin1').toString('hex');
+          return { txid: `${id}-${clientSequence}`, version, participants, epoch };
+        },
+      ),
+    getServerView: (_call, done) => done(null, { view: viewToWire(driver.machine.view) }),
+  };
+}
+
+const READ = { client: '', clientSequence: 0, settledBelow: 0 };
+
+function operation(
+  kind: OperationKind,
+  key: string,
+  value: Uint8Array | null,
+  numbered: ReturnType<Gateway['number']>,
+  timeoutMs: number,
+  condition: ConditionKind,
+  ifVersion: number,
+): Operation {
+  const { client, clientSequence, settledBelow } = numbered;
+  return new Operation(
+    kind,
+    key,
+    value,
+    condition,
+    ifVersion,
+    client,
+    clientSequence,
+    settledBelow,
+    null,
+    0,
+    0,
+    0,
+    timeoutMs,
+    0,
+  );
+}
+
+/** What the caller's deadline leaves, within the limits. */
+function timeoutOf(call: ServerUnaryCall<unknown, unknown>): number {
+  const deadline = call.getDeadline();
+  const at = deadline instanceof Date ? deadline.getTime() : deadline;
+  if (!Number.isFinite(at)) return DEFAULT_TIMEOUT_MS;
+  return Math.min(LIMITS.timeoutMs, Math.max(1, at - Date.now()));
+}
