@@ -29,7 +29,7 @@ interface Moved {
 /** The steps of the demonstration. Each throws when what it shows is not so. */
 export class Demo {
   private readonly startMs = performance.now();
-  private readonly epochs: string[] = [];
+  private readonly epochs: { readonly epoch: number; readonly reason: string }[] = [];
   private expected: Records = new Map();
 
   constructor(
@@ -47,7 +47,7 @@ export class Demo {
       cluster.daemons.map(({ name, pid, listen }) => `${name}: pid ${pid}, ${listen}`).join('\n'),
     );
     const client = await this.connect(cluster.leaderAddress);
-    client.watchView((view) => this.epochs.push(`epoch ${view.epoch}: ${view.reason}`));
+    client.watchView(({ epoch, reason }) => this.epochs.push({ epoch, reason }));
     try {
       await this.load();
       const joined = await this.join(client);
@@ -136,7 +136,7 @@ export class Demo {
     const seconds = (performance.now() - this.startMs) / 1000;
     const { epoch } = await client.view();
     title('Summary');
-    say(this.epochs.join('\n'));
+    say(history(this.epochs));
     const rows = [
       ['records', `${count(status.records)}, each read back and compared byte by byte`],
       ['copies', `${count(copies)} on ${plural(upServers(status), 'server')}`],
@@ -252,6 +252,27 @@ function movedLine({ replicas, records, least, seconds, reads }: Moved): string 
     `(least possible ${count(least)}) in ${seconds.toFixed(1)} s; ` +
     `${count(reads)} reads meanwhile, all correct`
   );
+}
+
+/** A line an epoch; those that only moved buckets share one. */
+function history(epochs: readonly { readonly epoch: number; readonly reason: string }[]): string {
+  const lines: string[] = [];
+  let moves: number[] = [];
+  const endMoves = (): void => {
+    const [first] = moves;
+    const span = moves.length > 1 ? `${first}–${moves.at(-1)}` : `${first}`;
+    if (first !== undefined) lines.push(`epoch ${span}: buckets moved`);
+    moves = [];
+  };
+  for (const { epoch, reason } of epochs) {
+    if (reason.split('; ').every((part) => part.startsWith('moved buckets'))) moves.push(epoch);
+    else {
+      endMoves();
+      lines.push(`epoch ${epoch}: ${reason}`);
+    }
+  }
+  endMoves();
+  return lines.join('\n');
 }
 
 function quoted(argument: string): string {

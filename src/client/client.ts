@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 
 import { bucketOf } from '../core/hash.js';
 import type { BucketId, Key, Version } from '../core/ids.js';
+import type { Result } from '../core/operation.js';
 import {
   ConditionKind,
   type ConditionalWrite,
   Operation,
   OperationKind,
-  Result,
 } from '../core/operation.js';
 import { Code, LIMITS } from '../core/refusal.js';
 import { objection } from '../core/validate.js';

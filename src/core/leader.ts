@@ -264,11 +264,6 @@ export class ViewLeader {
   /** Why a registration is refused; null when it is not. */
   private objection(request: Registrant): RegisterAnswer | null {
     const { clusterId, epoch } = this.current;
-    const refuse = (code: string, message: string): RegisterAnswer => ({
-      ok: false,
-      code,
-      message,
-    });
     if (request.clusterId !== '' && request.clusterId !== clusterId) {
       return refuse(
         'FOREIGN_CLUSTER',
@@ -457,6 +452,10 @@ export class ViewLeader {
   private isUp(ordinal: Ordinal): boolean {
     return this.member(ordinal)?.state === MemberState.Up;
   }
+}
+
+function refuse(code: string, message: string): RegisterAnswer {
+  return { ok: false, code, message };
 }
 
 function same(a: Member, b: Member): boolean {

@@ -1,4 +1,5 @@
 import { transactionKey } from './bucket.js';
+import { met } from './condition.js';
 import { type Entry, EntryKind, type TransactionBody } from './entry.js';
 import type { Host } from './host.js';
 import type { Version } from './ids.js';
@@ -7,7 +8,7 @@ import { type Decide, DecideAck, DecisionQuery, Vote, type VoteRequest } from '.
 import type { ConditionalWrite } from './operation.js';
 import type { Primary } from './primary.js';
 import { Code } from './refusal.js';
-import { met, type Serving } from './serving.js';
+import type { Serving } from './serving.js';
 
 /** One transaction whose intent is in this bucket's log. */
 interface Held {

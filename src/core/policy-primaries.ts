@@ -79,7 +79,7 @@ function chainTo(
   cameBy: ReadonlyMap<Ordinal, { from: Ordinal; bucket: number }>,
 ): Step[] {
   const steps: Step[] = [];
-  for (let at = end; at !== start; ) {
+  for (let at = end; at !== start;) {
     const step = cameBy.get(at);
     if (step === undefined) break;
     steps.push({ bucket: step.bucket, to: at });

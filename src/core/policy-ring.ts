@@ -1,11 +1,6 @@
 import { murmur3 } from './hash.js';
 import type { Ordinal } from './ids.js';
-import {
-  type Candidate,
-  type PlacementParameters,
-  type PlacementTable,
-  quotas,
-} from './policy.js';
+import { type Candidate, type PlacementParameters, type PlacementTable, quotas } from './policy.js';
 import { balancePrimaries } from './policy-primaries.js';
 import { Ring } from './ring.js';
 

@@ -186,8 +186,11 @@ export class StorageServer implements Host {
   /** End of a batch of inputs. */
   flush(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
-    for (const primary of this.dirty) if (this.primaries.has(primary)) primary.flush();
-    this.dirty.clear();
+    for (const primary of this.dirty) {
+      // A flush may begin a role, which then logs what waited: that comes round again.
+      this.dirty.delete(primary);
+      if (this.primaries.has(primary)) primary.flush();
+    }
     this.leave();
   }
 
@@ -486,11 +489,7 @@ export class StorageServer implements Host {
     for (const { from, message } of early) this.dispatch(from, message);
   }
 
-  private takeRole(
-    id: BucketId,
-    row: BucketRow,
-    wait: TakeoverWait | null,
-  ): TakeoverWait | null {
+  private takeRole(id: BucketId, row: BucketRow, wait: TakeoverWait | null): TakeoverWait | null {
     const wanted = row.replicas.includes(this.self) || row.target.includes(this.self);
     const replica = this.replicas.get(id);
     if (!wanted) {

@@ -1,4 +1,5 @@
 import { transactionKey } from './bucket.js';
+import { type Current, met } from './condition.js';
 import { Coordinator } from './coordinator.js';
 import { Entry, EntryKind, type TransactionBody } from './entry.js';
 import type { Host } from './host.js';
@@ -25,14 +26,6 @@ interface Waiting {
   /** Null: the answer is the write's own. */
   readonly result: Result | null;
   readonly previous: Version;
-}
-
-/** What is known of a key: committed, or prepared on top of that. */
-export interface Current {
-  readonly exists: boolean;
-  readonly version: Version;
-  /** The entry that must commit before this is a fact; 0 when it is one. */
-  readonly sequence: Sequence;
 }
 
 /**
@@ -339,17 +332,5 @@ export class Serving {
       false,
       0,
     );
-  }
-}
-
-/** Whether a condition holds on what is known of the key. */
-export function met(condition: ConditionKind, ifVersion: Version, current: Current): boolean {
-  switch (condition) {
-    case ConditionKind.None:
-      return true;
-    case ConditionKind.IfAbsent:
-      return !current.exists;
-    case ConditionKind.IfVersion:
-      return current.exists ? current.version === ifVersion : ifVersion === 0;
   }
 }

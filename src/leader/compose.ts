@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Gauge, Registry } from 'prom-client';
 
 import { MemberState } from '../core/view.js';
+import { deferred } from '../transport/deferred.js';
 import { HttpListener } from '../transport/http.js';
 import type { Logger } from '../transport/log.js';
 import { Listener } from '../transport/server.js';
@@ -53,10 +54,7 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
   const listener = new Listener(['kvs.v1.LeaderService']);
   try {
     const recovered = await store.load();
-    let fail: (error: Error) => void = () => undefined;
-    const failed = new Promise<Error>((resolve) => {
-      fail = resolve;
-    });
+    const { promise: failed, resolve: fail } = deferred<Error>();
     const settings = {
       parameters: {
         bucketCount: options.buckets,

@@ -101,25 +101,32 @@ export class LeaderDriver implements LeaderOutbox {
   // LeaderOutbox
 
   publish(delta: ViewDelta, view: View): void {
-    this.writing = this.writing.then(async () => {
-      try {
-        await this.store.append(delta, view);
-      } catch (error) {
-        this.stopped = true;
-        this.fatal(error instanceof Error ? error : new Error(String(error)));
-        return;
-      }
-      this.durable = view;
-      const update = new ViewUpdate(null, delta);
-      for (const reply of this.servers.values()) reply(update);
-      for (const watcher of this.watchers) watcher(update);
-      this.onEpoch(view);
-    });
+    this.writing = this.write(this.writing, delta, view);
+  }
+
+  private async write(former: Promise<void>, delta: ViewDelta, view: View): Promise<void> {
+    await former;
+    try {
+      await this.store.append(delta, view);
+    } catch (error) {
+      this.stopped = true;
+      this.fatal(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    this.durable = view;
+    const update = new ViewUpdate(null, delta);
+    for (const reply of this.servers.values()) reply(update);
+    for (const watcher of this.watchers) watcher(update);
+    this.onEpoch(view);
   }
 
   send(to: Ordinal, message: LeaderReply): void {
     // May name an epoch that is still being written.
-    void this.writing.then(() => this.servers.get(to)?.(message));
+    const deliver = async (): Promise<void> => {
+      await this.writing;
+      this.servers.get(to)?.(message);
+    };
+    void deliver();
   }
 
   private tick(): void {

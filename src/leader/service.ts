@@ -1,4 +1,4 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { sendUnaryData, ServerDuplexStream } from '@grpc/grpc-js';
 
 import { preconditionError } from '../transport/status.js';
 import { WireError } from '../wire/binary.js';
@@ -8,23 +8,19 @@ import type {
   HeartbeatRequest,
   HeartbeatResponse,
   LeaderServiceServer,
+  RegisterRequest,
+  RegisterResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 import type { LeaderDriver, LeaderReply } from './driver.js';
 import { statusToWire } from './status.js';
 
 /** The view leader's gRPC service. */
-export function leaderService(driver: LeaderDriver, heartbeatIntervalMs: number): LeaderServiceServer {
+export function leaderService(
+  driver: LeaderDriver,
+  heartbeatIntervalMs: number,
+): LeaderServiceServer {
   return {
-    register: (call, done) => {
-      void driver.register(call.request).then((answer) => {
-        if (!answer.ok) {
-          done(preconditionError(answer.code, answer.message));
-          return;
-        }
-        const { ordinal, clusterId, view } = answer;
-        done(null, { ordinal, clusterId, heartbeatIntervalMs, view: viewToWire(view) });
-      });
-    },
+    register: (call, done) => void register(driver, call.request, heartbeatIntervalMs, done),
     heartbeat: (call) => serveHeartbeats(call, driver),
     getView: (_call, done) => done(null, { view: viewToWire(driver.view) }),
     watchView: (call) => {
@@ -35,6 +31,21 @@ export function leaderService(driver: LeaderDriver, heartbeatIntervalMs: number)
     },
     getStatus: (_call, done) => done(null, statusToWire(driver.status())),
   };
+}
+
+async function register(
+  driver: LeaderDriver,
+  request: RegisterRequest,
+  heartbeatIntervalMs: number,
+  done: sendUnaryData<RegisterResponse>,
+): Promise<void> {
+  const answer = await driver.register(request);
+  if (!answer.ok) {
+    done(preconditionError(answer.code, answer.message));
+    return;
+  }
+  const { ordinal, clusterId, view } = answer;
+  done(null, { ordinal, clusterId, heartbeatIntervalMs, view: viewToWire(view) });
 }
 
 function serveHeartbeats(

@@ -5,6 +5,7 @@ import { ViewUpdate } from '../core/message.js';
 import { Recovery } from '../core/recovery.js';
 import { DEFAULT_STORAGE_SETTINGS, openStorage, type Storage } from '../storage/storage.js';
 import { parseAddresses } from '../transport/address.js';
+import { deferred } from '../transport/deferred.js';
 import { HttpListener } from '../transport/http.js';
 import { servePeer } from '../transport/link.js';
 import type { Logger } from '../transport/log.js';
@@ -46,10 +47,7 @@ const STOP_MS = 1000;
 /** Start a server; resolves when it belongs to a cluster and serves. Throws typed errors. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const leaders = parseAddresses(options.leader, LEADER_PORT);
-  let fail: (error: Error) => void = () => undefined;
-  const failed = new Promise<Error>((resolve) => {
-    fail = resolve;
-  });
+  const { promise: failed, resolve: fail } = deferred<Error>();
   const storage = await openStorage(options.dataDir, DEFAULT_STORAGE_SETTINGS, { onFatal: fail });
   const process = new ServerProcess(options, leaders, storage, fail);
   try {
@@ -115,10 +113,7 @@ class ServerProcess {
     const { identity, view } = this.storage;
     const recovered = await this.recover();
     const known = recovered.view ?? view;
-    let settle: (error: RegistrationRefused | null) => void = () => undefined;
-    const joined = new Promise<RegistrationRefused | null>((resolve) => {
-      settle = resolve;
-    });
+    const { promise: joined, resolve: settle } = deferred<RegistrationRefused | null>();
     let joining: Promise<void> = Promise.resolve();
     const run = (ordinal: number, clusterId: string, heartbeatIntervalMs: number): Driver => {
       this.driver ??= this.makeDriver(recovered, ordinal, clusterId, heartbeatIntervalMs);
@@ -138,11 +133,13 @@ class ServerProcess {
       this.options.log,
       (registration: Registration) => {
         const { ordinal, clusterId, heartbeatIntervalMs } = registration;
-        joining = this.storage.join(clusterId, ordinal).then(() => {
-          run(ordinal, clusterId, heartbeatIntervalMs);
-          this.driver?.receiveView(new ViewUpdate(registration.view, null));
+        const join = async (): Promise<void> => {
+          await this.storage.join(clusterId, ordinal);
+          const driver = run(ordinal, clusterId, heartbeatIntervalMs);
+          driver.receiveView(new ViewUpdate(registration.view, null));
           settle(null);
-        }, this.fail);
+        };
+        joining = join().catch(this.fail);
       },
       (update) => this.driver?.receiveView(update),
       (refused) => {
@@ -183,7 +180,14 @@ class ServerProcess {
     );
     const settings = { ...DEFAULT_SERVER_SETTINGS, heartbeatIntervalMs };
     const { storage, fail } = this;
-    const driver = new Driver({ ordinal, incarnation }, settings, recovered, storage, network, fail);
+    const driver = new Driver(
+      { ordinal, incarnation },
+      settings,
+      recovered,
+      storage,
+      network,
+      fail,
+    );
     this.network = network;
     this.options.log.info({ ordinal, cluster: clusterId }, 'serving');
     driver.start();

@@ -176,12 +176,7 @@ export class Driver implements Outbox {
     }));
   }
 
-  ingest(
-    token: number,
-    bucket: BucketId,
-    records: readonly StoredRecord[],
-    first: boolean,
-  ): void {
+  ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void {
     this.completes(this.storage.store.ingest(bucket, records, first), () => ({
       type: 'ingested',
       token,
@@ -196,16 +191,15 @@ export class Driver implements Outbox {
   }
 
   private completes<T>(work: Promise<T>, completion: (value: T) => Completion): void {
-    work.then(
-      (value) => {
-        if (!this.stopped) {
-          this.run((now) => this.machine.complete(completion(value), now, this));
-        }
-      },
-      (error: unknown) => {
+    const complete = async (): Promise<void> => {
+      try {
+        const value = await work;
+        this.run((now) => this.machine.complete(completion(value), now, this));
+      } catch (error) {
         if (!this.stopped) this.fatal(error instanceof Error ? error : new Error(String(error)));
-      },
-    );
+      }
+    };
+    void complete();
   }
 
   /** Feed the machine; the batch ends when this turn of the event loop has no more inputs. */

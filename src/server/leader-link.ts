@@ -1,7 +1,8 @@
 import { type ClientDuplexStream, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 
-import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { ViewUpdate } from '../core/message.js';
+import { type LeaderMessage } from '../core/message.js';
 import type { View } from '../core/view.js';
 import { leaderMessageToWire } from '../wire/convert-leader.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';

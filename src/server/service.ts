@@ -1,11 +1,6 @@
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 
-import {
-  ConditionKind,
-  Operation,
-  OperationKind,
-  type Result,
-} from '../core/operation.js';
+import { ConditionKind, Operation, OperationKind, type Result } from '../core/operation.js';
 import { Code, LIMITS } from '../core/refusal.js';
 import { serveExchange } from '../transport/stream.js';
 import { serviceError } from '../transport/status.js';
@@ -64,7 +59,7 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
         call,
         done,
         ({ key }, timeoutMs) =>
-          operation(OperationKind.Get, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0),
+          singleKey(OperationKind.Get, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0),
         (result) => ({
           found: result.found,
           value: asBuffer(result.value),
@@ -77,7 +72,7 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
         call,
         done,
         (request, timeoutMs) =>
-          operation(
+          singleKey(
             OperationKind.Set,
             toBinary(request.key),
             request.value,
@@ -93,7 +88,7 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
         call,
         done,
         (request, timeoutMs) =>
-          operation(
+          singleKey(
             OperationKind.Delete,
             toBinary(request.key),
             null,
@@ -145,7 +140,7 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
 
 const READ = { client: '', clientSequence: 0, settledBelow: 0 };
 
-function operation(
+function singleKey(
   kind: OperationKind,
   key: string,
   value: Uint8Array | null,

@@ -108,10 +108,11 @@ export class ServerProcess implements Outbox {
   }
 
   sendAfter(to: Ordinal, message: PeerMessage | SelfMessage): void {
-    this.disk.log.whenDurable(() => this.leave(to, message));
+    // Never within the step that asked for it, even if the disk has nothing to do.
+    this.disk.log.whenDurable(() => this.leaveAtOnce(to, message));
   }
 
-  /** For a sabotage: what had to wait for the disk does not. */
+  /** Also for a sabotage: what had to wait for the disk does not. */
   leaveAtOnce(to: Ordinal, message: PeerMessage | SelfMessage): void {
     this.world.clock.after(0, () => this.leave(to, message));
   }

@@ -9,11 +9,7 @@ import type { Ordinal } from '../core/ids.js';
 import type { PeerMessage } from '../core/message.js';
 import { WireError } from '../wire/binary.js';
 import { peerMessageFromWire, peerMessageToWire } from '../wire/convert-peer.js';
-import {
-  PeerServiceClient,
-  type SendRequest,
-  type SendResponse,
-} from '../wire/gen/kvs/v1/peer.js';
+import { PeerServiceClient, type SendRequest, type SendResponse } from '../wire/gen/kvs/v1/peer.js';
 import { channelOptions, insecure } from './channel.js';
 
 /** Frames larger than this are split. */
@@ -74,7 +70,7 @@ export class PeerLink {
     if (messages.length === 0 || this.closed) return;
     this.stream ??= this.open();
     if (this.stream === null || this.stream.writableLength > BUFFER_BYTES) return;
-    for (let start = 0; start < messages.length; ) {
+    for (let start = 0; start < messages.length;) {
       const end = frameEnd(messages, start);
       const frame = messages.slice(start, end).map(peerMessageToWire);
       this.stream.write({ clusterId: '', from: 0, incarnation: 0, messages: frame });

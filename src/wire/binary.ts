@@ -17,11 +17,17 @@ export function asBuffer(value: Uint8Array | null): Buffer {
     : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 }
 
-export const EMPTY = Buffer.alloc(0);
+const EMPTY = Buffer.alloc(0);
 
 /** What came over the network is not what the protocol allows. Nothing of it was carried out. */
 export class WireError extends Error {
   override readonly name = 'WireError';
+}
+
+/** A number that is neither infinite nor NaN: one of those would spoil every comparison after it. */
+export function finite(value: number, name: string): number {
+  if (!Number.isFinite(value)) throw new WireError(`${name} is not a number: ${value}`);
+  return value;
 }
 
 /** The part of a message that must be there. */

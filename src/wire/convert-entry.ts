@@ -1,6 +1,6 @@
 import { Entry, EntryKind, type TransactionBody } from '../core/entry.js';
 import type { BucketMeta } from '../core/message.js';
-import { asBuffer, fromBinary, toBinary, WireError } from './binary.js';
+import { asBuffer, fromBinary, required, toBinary, WireError } from './binary.js';
 import type * as wire from './gen/kvs/v1/peer.js';
 
 const KINDS = new Set<number>(Object.values(EntryKind));
@@ -35,7 +35,9 @@ export function entryFromWire(entry: wire.Entry): Entry {
     entry.settledBelow,
     toBinary(entry.key),
     kind === EntryKind.Set ? entry.value : null,
-    entry.transaction === undefined ? null : bodyFromWire(entry.transaction),
+    kind === EntryKind.Set || kind === EntryKind.Delete
+      ? null
+      : bodyFromWire(required(entry.transaction, 'transaction')),
   );
 }
 

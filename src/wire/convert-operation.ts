@@ -8,13 +8,14 @@ import {
   Result,
   type StoredRecord,
 } from '../core/operation.js';
-import { Code } from '../core/refusal.js';
-import { asBuffer, EMPTY, fromBinary, toBinary, WireError } from './binary.js';
+import { Code, LIMITS } from '../core/refusal.js';
+import { asBuffer, fromBinary, toBinary, WireError } from './binary.js';
 import type * as wire from './gen/kvs/v1/kv.js';
 
 const KINDS = new Set<number>(Object.values(OperationKind));
 const CONDITIONS = new Set<number>(Object.values(ConditionKind));
 const RESULT_CODES = new Set<number>(Object.values(Code));
+const CLIENT_ID_BYTES = 16;
 
 export function conditionFromWire(kind: number): ConditionKind {
   if (!CONDITIONS.has(kind)) throw new WireError(`unknown condition ${kind}`);
@@ -67,24 +68,28 @@ export function operationToWire(operation: Operation, id: number): wire.Operatio
     bucket: operation.bucket,
     limit: operation.limit,
     bucketEpoch: operation.bucketEpoch,
-    timeoutMs: operation.timeoutMs,
+    timeoutMs: Math.ceil(operation.timeoutMs),
     hops: operation.hops,
   };
 }
 
+/** `client` is '' for an operation that is not protected against being sent twice. */
 export function operationFromWire(
   operation: wire.Operation,
   client: ClientId,
   settledBelow: number,
 ): Operation {
   if (!KINDS.has(operation.kind)) throw new WireError(`unknown operation kind ${operation.kind}`);
+  if (client !== '' && client.length !== CLIENT_ID_BYTES) {
+    throw new WireError(`a client id has ${CLIENT_ID_BYTES} bytes, not ${client.length}`);
+  }
   const writes = operation.writes.length === 0 ? null : operation.writes.map(writeFromWire);
   // A setr is routed by its first key.
   const key = operation.kind === (OperationKind.SetR as number) ? writes?.[0]?.key : undefined;
   return new Operation(
     operation.kind as unknown as OperationKind,
     key ?? toBinary(operation.key),
-    operation.value,
+    operation.kind === (OperationKind.Set as number) ? operation.value : null,
     conditionFromWire(operation.condition),
     operation.ifVersion,
     client,
@@ -94,7 +99,7 @@ export function operationFromWire(
     operation.bucket,
     operation.limit,
     operation.bucketEpoch,
-    operation.timeoutMs,
+    Math.min(operation.timeoutMs, LIMITS.timeoutMs),
     operation.hops,
   );
 }
@@ -104,7 +109,7 @@ export function resultToWire(result: Result, id: number): wire.OperationResult {
     id,
     code: result.code as number,
     found: result.found,
-    value: result.value === null ? EMPTY : asBuffer(result.value),
+    value: asBuffer(result.value),
     version: result.version,
     previous: result.previous,
     epoch: result.epoch,
@@ -117,11 +122,12 @@ export function resultToWire(result: Result, id: number): wire.OperationResult {
   };
 }
 
+/** A value that was empty and one that was not there are told apart by `found` alone. */
 export function resultFromWire(result: wire.OperationResult): Result {
   return new Result(
     codeFromWire(result.code),
     result.found,
-    result.value,
+    result.found ? result.value : null,
     result.version,
     result.previous,
     result.epoch,

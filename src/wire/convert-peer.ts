@@ -17,7 +17,7 @@ import {
   VoteRequest,
 } from '../core/message.js';
 import { Code } from '../core/refusal.js';
-import { fromBinary, required, toBinary, WireError } from './binary.js';
+import { finite, fromBinary, required, toBinary, WireError } from './binary.js';
 import { entryFromWire, entryToWire, metaFromWire, metaToWire } from './convert-entry.js';
 import {
   codeFromWire,
@@ -100,9 +100,9 @@ function fromWire({ $case, value }: Wire): PeerMessage {
     case 'prepareRefused':
       return refusedFromWire(value);
     case 'beacon':
-      return new Beacon(value.epoch, value.sentMs);
+      return new Beacon(value.epoch, finite(value.sentMs, 'the time of a beacon'));
     case 'beaconAnswer':
-      return new BeaconAnswer(value.epoch, value.sentMs);
+      return new BeaconAnswer(value.epoch, finite(value.sentMs, 'the time of a beacon'));
     case 'learnProbe':
       return new LearnProbe(value.bucket, value.ballot);
     case 'learnState': {
@@ -225,5 +225,8 @@ function chunkFromWire(value: wire.SnapshotChunk): SnapshotChunk {
   const { bucket, ballot, transfer, index, last } = value;
   const records = value.records.map(recordFromWire);
   const meta = value.meta === undefined ? null : metaFromWire(value.meta);
+  if ((index === 0) !== (meta !== null)) {
+    throw new WireError('the first chunk of a snapshot, and no other, carries the state');
+  }
   return new SnapshotChunk(bucket, ballot, transfer, index, last, records, meta);
 }

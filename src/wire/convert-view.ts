@@ -1,7 +1,7 @@
 import { ViewUpdate } from '../core/message.js';
 import type { BucketRow, Member, View, ViewDelta, ViewParameters } from '../core/view.js';
 import { MemberState } from '../core/view.js';
-import { required, WireError } from './binary.js';
+import { finite, required, WireError } from './binary.js';
 import type * as wire from './gen/kvs/v1/view.js';
 
 export function memberToWire(member: Member): wire.Member {
@@ -11,7 +11,7 @@ export function memberToWire(member: Member): wire.Member {
 export function memberFromWire(member: wire.Member): Member {
   const state = Object.values(MemberState).find((known) => known === (member.state as number));
   if (state === undefined) throw new WireError(`a member has the unknown state ${member.state}`);
-  return { ...member, state };
+  return { ...member, weight: finite(member.weight, 'the weight of a member'), state };
 }
 
 function rowToWire(bucket: number, row: BucketRow): wire.BucketRow {
@@ -37,10 +37,14 @@ export function viewToWire(view: View): wire.View {
 
 export function viewFromWire(view: wire.View): View {
   const members = view.members.map(memberFromWire);
+  const parameters = { ...required<ViewParameters>(view.parameters, 'view parameters') };
+  if (view.rows.length > 0 && view.rows.length !== parameters.bucketCount) {
+    throw new WireError(`${view.rows.length} rows for ${parameters.bucketCount} buckets`);
+  }
   return {
     clusterId: view.clusterId,
     epoch: view.epoch,
-    parameters: { ...required<ViewParameters>(view.parameters, 'view parameters') },
+    parameters,
     members: new Map(members.map((member) => [member.ordinal, member])),
     rows: view.rows.map((row, index) => {
       if (row.bucket !== index) throw new WireError(`row ${index} is for bucket ${row.bucket}`);
