@@ -152,7 +152,7 @@ export class ViewLeader {
 
   step(from: Ordinal, message: LeaderMessage, now: number, outbox: LeaderOutbox): void {
     if (message.type === 'heartbeat') this.onHeartbeat(from, message, now, outbox);
-    else this.onReconfigure(from, message, now, outbox);
+    else this.onReconfigure(from, message, now);
   }
 
   /** Call every 20–100 ms. */
@@ -234,12 +234,7 @@ export class ViewLeader {
     else outbox.send(from, { type: 'ack', epoch });
   }
 
-  private onReconfigure(
-    from: Ordinal,
-    request: Reconfigure,
-    now: number,
-    outbox: LeaderOutbox,
-  ): void {
+  private onReconfigure(from: Ordinal, request: Reconfigure, now: number): void {
     const { bucket, bucketEpoch, admit } = request;
     const row = this.row(bucket);
     const stale =
@@ -249,12 +244,8 @@ export class ViewLeader {
       row.replicas[0] !== from ||
       !learns(row, admit) ||
       !this.isUp(admit);
-    if (stale) {
-      const code = 'STALE_EPOCH';
-      const message = `bucket ${bucket} changed; nothing was changed by this request`;
-      outbox.send(from, { type: 'refusal', code, message });
-      return;
-    }
+    // The view that made it stale is on its way to the sender.
+    if (stale) return;
     const { minInSync } = this.parameters ?? this.current.parameters;
     const change = withAdmitted(row, admit, minInSync, (ordinal) => this.isUp(ordinal));
     this.setRow(bucket, row, change, `moved buckets to server ${admit}`);
