@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { connect } from '../client/index.js';
 import { Demo } from './demo.js';
-import { Exit, failureLine, failureOf } from './exit-code.js';
+import { CommandError, Exit, failureLine } from './exit-code.js';
 import { LocalCluster } from './local-cluster.js';
 import { makeProgram } from './options.js';
 
@@ -35,6 +35,8 @@ async function main(argv: string[]): Promise<number> {
   const cluster = new LocalCluster({
     directory,
     leaderOptions: ['--replace-after', REPLACE_AFTER],
+    // A busy machine is slow, not wrong.
+    clientEnvironment: { KVS_TIMEOUT: '30s' },
     detached: keep,
   });
   return show(cluster, directory, keep);
@@ -52,7 +54,7 @@ async function show(cluster: LocalCluster, directory: string, keep: boolean): Pr
   });
   const demo = new Demo(
     cluster,
-    (leader) => connect({ leader, timeoutMs: 20_000 }),
+    (leader) => connect({ leader, timeoutMs: 30_000 }),
     join(ROOT, 'data', 'navaids.csv'),
   );
   try {
@@ -74,9 +76,11 @@ async function show(cluster: LocalCluster, directory: string, keep: boolean): Pr
   } catch (error) {
     const tails = cluster.daemons.map((daemon) => daemon.logTail()).join('\n');
     await cluster.killAll();
-    process.stderr.write(`\n${tails}\n\n${failureLine('demo', failureOf(error))}`);
-    process.stderr.write(`everything was stopped; data and logs are in ${directory}\n`);
-    return Exit.Refused;
+    const what = error instanceof Error ? error.message : String(error);
+    const kept = `everything was stopped; data and logs are in ${directory}`;
+    const failure = new CommandError('NOT_AS_CLAIMED', what, kept, Exit.Refused);
+    process.stderr.write(`\n${tails}\n\n${failureLine('demo', failure)}`);
+    return failure.exitCode;
   }
 }
 

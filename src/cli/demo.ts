@@ -195,7 +195,11 @@ export class Demo {
     const text = stdout.toString('utf8');
     for (const shown of [text, stderr]) if (shown !== '') say(shown.trimEnd());
     if (expectedCode !== 0) say(`(exit code ${code})`);
-    assert.equal(code, expectedCode, `kvs-client ${args[0]} ended with exit code ${code}`);
+    assert.equal(
+      code,
+      expectedCode,
+      `kvs-client ${args[0]} ended with exit code ${code}, not ${expectedCode}`,
+    );
     return text;
   }
 }

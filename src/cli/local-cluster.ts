@@ -120,6 +120,8 @@ export interface LocalClusterOptions {
   readonly directory: string;
   readonly leaderOptions?: readonly string[];
   readonly serverOptions?: readonly string[];
+  /** Variables `KVS_…` for the clients that the cluster runs. */
+  readonly clientEnvironment?: Readonly<Record<string, string>>;
   /** Processes outlive this one and do not get its Ctrl-C. */
   readonly detached?: boolean;
 }
@@ -210,7 +212,8 @@ export class LocalCluster {
 
   /** Runs the real `kvs-client` against this cluster. */
   async client(args: readonly string[], input: string | Uint8Array = ''): Promise<Ran> {
-    const env = environment({ KVS_LEADER: this.leaderAddress });
+    const { clientEnvironment } = this.options;
+    const env = environment({ KVS_LEADER: this.leaderAddress, ...clientEnvironment });
     const child = spawn(process.execPath, [join(BIN, 'kvs-client.js'), ...args], { env });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];

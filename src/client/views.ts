@@ -27,6 +27,7 @@ export class ViewSource {
   private following = false;
   private refreshing = false;
   private lastProblem = '';
+  private stopFollowing: () => void = () => undefined;
 
   constructor(
     leader: string,
@@ -83,6 +84,7 @@ export class ViewSource {
 
   close(): void {
     this.closed = true;
+    this.stopFollowing();
     for (const client of this.clients.values()) client.close();
   }
 
@@ -130,6 +132,7 @@ export class ViewSource {
     if (this.closed || address === undefined || (this.following && turn === 0)) return;
     this.following = true;
     const stream = this.leaderClient(address).watchView({});
+    this.stopFollowing = () => stream.cancel();
     stream.on('data', (response) => {
       const update = response.update && viewUpdateFromWire(response.update);
       if (update === undefined) return;

@@ -1,5 +1,8 @@
 import type { Epoch, Ordinal } from './ids.js';
 
+/** Beacons whose answers may still count. */
+const BEACONS = 256;
+
 /**
  * Both halves of the lease (D1, V2). Beacons run between servers, not through the view leader.
  *
@@ -15,6 +18,7 @@ import type { Epoch, Ordinal } from './ids.js';
  * milliseconds only. (PacificA, MSR-TR-2008-117, §3.1, with servers instead of replica groups.)
  */
 export class Lease {
+  private readonly sentMs = new Set<number>();
   private readonly answered = new Map<Ordinal, number>();
   private readonly ahead = new Map<Ordinal, { epoch: Epoch; sentMs: number }>();
   private readonly received = new Map<Ordinal, number>();
@@ -25,8 +29,22 @@ export class Lease {
     private readonly startedMs: number,
   ) {}
 
-  /** A beacon of ours was answered by `from`, whose view then had `epoch`. */
+  /** Beacons leave now. */
+  sent(now: number): void {
+    this.sentMs.add(now);
+    if (this.sentMs.size <= BEACONS) return;
+    for (const oldest of this.sentMs) {
+      this.sentMs.delete(oldest);
+      return;
+    }
+  }
+
+  /**
+   * A beacon of ours was answered by `from`, whose view then had `epoch`. An answer to a beacon of
+   * a former incarnation carries a time of another clock: it is not known here.
+   */
   answer(from: Ordinal, epoch: Epoch, sentMs: number, ownEpoch: Epoch): void {
+    if (!this.sentMs.has(sentMs)) return;
     if (epoch <= ownEpoch) this.extend(from, sentMs);
     else this.ahead.set(from, { epoch, sentMs });
   }

@@ -3,11 +3,11 @@ import { CatchUp } from './catch-up.js';
 import type { Entry } from './entry.js';
 import { Follower } from './follower.js';
 import type { Host } from './host.js';
-import { type Ballot, makeBallot, type Ordinal, type Sequence } from './ids.js';
+import { type Ballot, type Epoch, makeBallot, type Ordinal, type Sequence } from './ids.js';
 import type { TakeoverWait } from './lease.js';
 import { Prepare, type PrepareAck, type PrepareRefused, RefusedBecause } from './message.js';
 import { Serving } from './serving.js';
-import { learnersOf, type BucketRow } from './view.js';
+import { type BucketRow, learnersOf, MemberState } from './view.js';
 
 const MESSAGE_ENTRIES = 1024;
 const MESSAGE_BYTES = 1024 * 1024;
@@ -30,6 +30,7 @@ export class Primary {
   private takeover: TakeoverWait | null;
   /** End of the own log for which notice of durability was asked. */
   private logged: Sequence;
+  private readonly resumedEpoch: Epoch;
   private begun = false;
 
   constructor(
@@ -38,7 +39,10 @@ export class Primary {
     private readonly host: Host,
     incarnation: number,
     takeover: TakeoverWait,
+    /** The role of a former incarnation, which may have proposed its learners. */
+    resumes: boolean,
   ) {
+    this.resumedEpoch = resumes ? row.epoch : 0;
     this.ballot = makeBallot(row.epoch, incarnation);
     bucket.promised = this.ballot;
     this.takeover = takeover;
@@ -275,6 +279,12 @@ export class Primary {
       if (this.followers.has(ordinal)) continue;
       const { resendMs } = host.settings;
       const follower = new Follower(ordinal, learner, bucket.commitPoint, resendMs);
+      const up = host.view.members.get(ordinal)?.state === MemberState.Up;
+      // One that is down cannot be admitted: its going down changed the bucket epoch.
+      if (learner && up && row.epoch === this.resumedEpoch) {
+        follower.counted = true;
+        follower.countedFrom = bucket.last;
+      }
       this.followers.set(ordinal, follower);
       if (learner) this.catchUp.probe(follower);
     }

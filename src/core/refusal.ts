@@ -17,7 +17,7 @@ export const Code = {
 
 export type Code = (typeof Code)[keyof typeof Code];
 
-/** What a code means to the layers above; one row each, so that no layer keeps a table of its own. */
+/** What a code means to the layers above; one row each, so that no layer has its own table. */
 export interface CodeRow {
   /** Stable name, as in JSON output and error lines. */
   readonly name: string;

@@ -85,6 +85,8 @@ export class StorageServer implements Host {
   private readonly beaconed = new Set<Ordinal>();
   /** To whom, and when, the present view was last shown. */
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
+  /** Roles taken up now are those of a former incarnation. */
+  private resuming = false;
   private transfers = 0;
   private budget = 0;
   private beaconMs = -Infinity;
@@ -117,7 +119,9 @@ export class StorageServer implements Host {
   /** Take up the roles of the recovered view. Call once, before anything else. */
   start(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
+    this.resuming = true;
     if (this.newest.epoch > 0) this.adopt(this.newest);
+    this.resuming = false;
     this.leave();
   }
 
@@ -202,7 +206,8 @@ export class StorageServer implements Host {
       bucket.dirty = false;
       metas.set(id, bucket.empty ? null : bucket.meta());
     }
-    for (const id of this.droppedBuckets) metas.set(id, null);
+    // One that came back since is held again: its meta counts.
+    for (const id of this.droppedBuckets) if (!metas.has(id)) metas.set(id, null);
     this.droppedBuckets.clear();
     return metas;
   }
@@ -506,7 +511,7 @@ export class StorageServer implements Host {
       return wait;
     }
     const shared = wait ?? this.takeoverWait();
-    held.primary = new Primary(held.bucket, row, this, this.incarnation, shared);
+    held.primary = new Primary(held.bucket, row, this, this.incarnation, shared, this.resuming);
     this.primaries.add(held.primary);
     this.dirty.add(held.primary);
     return shared;
@@ -543,6 +548,7 @@ export class StorageServer implements Host {
 
   private sendBeacons(): void {
     this.beaconMs = this.now;
+    this.lease.sent(this.now);
     const peers = new Set<Ordinal>(this.beaconed);
     this.beaconed.clear();
     for (const primary of this.primaries) {

@@ -17,7 +17,7 @@ export type Script = Generator<Wish | 'think', void, Call | null>;
 export interface Patience {
   readonly attemptMs: number;
   readonly deadlineMs: number;
-  /** Probability that an operation is sent once only: then a refusal proves that nothing happened. */
+  /** Probability that an operation is sent once only: then a refusal proves that it did nothing. */
   readonly once: number;
 }
 

@@ -2,7 +2,7 @@ import type { Key, Version } from '../core/ids.js';
 import { ConditionKind, type Operation, OperationKind, type Result } from '../core/operation.js';
 
 /**
- * What a client knows of an operation. ok: done · refused: a condition was false, nothing was done ·
+ * What a client knows of an operation. ok: done · refused: a condition was false, so not done ·
  * nothing: nothing was done · unknown: it may have taken effect, or may yet
  */
 export type Outcome = 'ok' | 'refused' | 'nothing' | 'unknown';

@@ -13,7 +13,8 @@ const CONNECT_MS = 2000;
 
 /**
  * Options of every channel that this project opens. Retries are ours. A silent cut heals without a
- * reset, so pings go out more often than a lease runs out. A server that came back is found quickly.
+ * reset, so pings go out more often than a lease runs out. A server that came back is found
+ * quickly.
  */
 export function channelOptions(): ChannelOptions {
   return {

@@ -24,7 +24,7 @@ export class WireError extends Error {
   override readonly name = 'WireError';
 }
 
-/** A number that is neither infinite nor NaN: one of those would spoil every comparison after it. */
+/** A number that is neither infinite nor NaN: either would spoil every comparison after it. */
 export function finite(value: number, name: string): number {
   if (!Number.isFinite(value)) throw new WireError(`${name} is not a number: ${value}`);
   return value;

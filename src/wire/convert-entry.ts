@@ -21,6 +21,9 @@ export function entryToWire(entry: Entry): wire.Entry {
   };
 }
 
+/** Kinds that carry no transaction body. */
+const WITHOUT_BODY = new Set<number>([EntryKind.Set, EntryKind.Delete, EntryKind.Forget]);
+
 export function entryFromWire(entry: wire.Entry): Entry {
   if (!KINDS.has(entry.kind)) throw new WireError(`unknown entry kind ${entry.kind}`);
   const kind = entry.kind as unknown as EntryKind;
@@ -35,9 +38,7 @@ export function entryFromWire(entry: wire.Entry): Entry {
     entry.settledBelow,
     toBinary(entry.key),
     kind === EntryKind.Set ? entry.value : null,
-    kind === EntryKind.Set || kind === EntryKind.Delete
-      ? null
-      : bodyFromWire(required(entry.transaction, 'transaction')),
+    WITHOUT_BODY.has(kind) ? null : bodyFromWire(required(entry.transaction, 'transaction')),
   );
 }
 
