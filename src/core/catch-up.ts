@@ -54,8 +54,9 @@ export class CatchUp {
   onState(from: Ordinal, message: LearnState): void {
     const follower = this.primary.followers.get(from);
     if (follower?.mode !== 'probe' || message.ballot !== this.primary.ballot) return;
-    const { commitPoint } = this.primary.bucket;
-    if (message.commitPoint > commitPoint) return;
+    const { commitPoint, last } = this.primary.bucket;
+    // It may know of more commits than a restarted primary; everything committed is in our log.
+    if (message.commitPoint > last) return;
     if (message.commitPoint === 0 && commitPoint > 0) {
       this.beginSnapshot(follower, message.transfer);
       return;
