@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := node_modules/.bin
 INSTALLED := node_modules/.install-stamp
 SIM_FLAGS = $(strip $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED_FROM),--seed-from $(SEED_FROM)) \
-  $(if $(SEED),--seed $(SEED)))
+  $(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE)))
 
 .PHONY: help
 help: ## List the targets
@@ -24,7 +24,7 @@ test: build ## All tests (TEST=pattern: only files whose path matches)
 	  $(BIN)/jest --maxWorkers=2 $(TEST)
 
 .PHONY: sim
-sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one again)
+sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n, SEED=n, SABOTAGE=all)
 	node dist/sim/main.js $(SIM_FLAGS)
 
 .PHONY: check

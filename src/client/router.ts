@@ -1,6 +1,7 @@
 import type { BucketId, Epoch } from '../core/ids.js';
 import { bucketOf } from '../core/hash.js';
 import {
+  afterDoubt,
   isWrite,
   NO_RECORDS,
   type Operation,
@@ -131,20 +132,13 @@ export class Router {
   private goOn(call: Call): void {
     if (call.open > 0) return;
     if (call.refusal !== null) {
-      this.finish(call, this.honest(call, call.refusal));
+      const { operation, refusal: final, uncertain } = call;
+      this.finish(call, uncertain ? afterDoubt(operation, final) : final);
       return;
     }
     const { least, most } = BACKOFF_MS;
     const ceiling = Math.min(most, least * 2 ** Math.min(call.attempts, 10));
     call.retryMs = performance.now() + ceiling * (0.5 + Math.random() / 2);
-  }
-
-  /** A refusal proves "no effect" only if no other attempt can have had one. */
-  private honest(call: Call, result: Result): Result {
-    if (!isWrite(call.operation) || !call.uncertain) return result;
-    if (!CODES[result.code].noEffect) return result;
-    const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
-    return refusal(Code.OutcomeUnknown, detail, result);
   }
 
   private sweep(): void {

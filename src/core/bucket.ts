@@ -26,6 +26,11 @@ export class Bucket {
   commitBallot: Ballot = 0;
   /** The highest version given out in this bucket's log, prepared entries included. */
   version: Version = 0;
+  /**
+   * The bucket's own clock: the milliseconds that it had a primary, as its primaries' monotonic
+   * clocks counted them. A step of a wall clock does not age what the bucket remembers (D4).
+   */
+  clockMs = 0;
   readonly prepared = new PrepareList(0);
   readonly dedup = new DedupTable();
   /** Unresolved intents by transaction, as the entries that made them. */
@@ -59,6 +64,7 @@ export class Bucket {
   append(entry: Entry): void {
     this.prepared.append(entry);
     if (entry.version > this.version) this.version = entry.version;
+    if (entry.atMs > this.clockMs) this.clockMs = entry.atMs;
   }
 
   /** Commit the next prepared entry: apply its effects to the state. */
@@ -120,11 +126,11 @@ export class Bucket {
   }
 
   private recordResult(entry: Entry, committed: boolean, participants: number): void {
-    const { client, clientSequence, settledBelow, atMs, version } = entry;
+    const { client, clientSequence, settledBelow, atMs, version, previous } = entry;
     this.dedup.record(client, clientSequence, settledBelow, atMs, {
       version,
-      previous: 0,
-      found: entry.kind === EntryKind.Delete,
+      previous,
+      found: entry.kind === EntryKind.Delete && previous > 0,
       committed,
       participants,
     });
@@ -150,6 +156,8 @@ export class Bucket {
     this.version = meta?.version ?? 0;
     this.matched = this.commitPoint;
     this.dedup.load(meta?.dedup ?? []);
+    // Nothing older than the newest row is remembered: the clock may go on from there.
+    this.clockMs = (meta?.dedup ?? []).reduce((most, { atMs }) => Math.max(most, atMs), 0);
     this.intents.clear();
     this.decisions.clear();
     for (const entry of meta?.intents ?? []) {

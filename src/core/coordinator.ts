@@ -130,7 +130,7 @@ export class Coordinator {
     if (confirmed.has(message.bucket) || !participants.includes(message.bucket)) return;
     confirmed.add(message.bucket);
     if (confirmed.size === participants.length) {
-      this.serving.log(EntryKind.Forget, transaction.version, id, '', null, null);
+      this.serving.log(EntryKind.Forget, transaction.version, 0, id, '', null, null);
     }
   }
 
@@ -168,7 +168,7 @@ export class Coordinator {
   /** The role ended: the next primary finds the decision, or none and aborts. */
   end(): void {
     for (const { requests } of this.transactions.values()) {
-      for (const { request, operation } of requests) this.host.route(request, operation);
+      for (const { request, operation } of requests) this.host.reroute(request, operation);
     }
     this.transactions.clear();
   }
@@ -242,7 +242,7 @@ export class Coordinator {
     transaction.version = Math.max(transaction.version, bucket.version + 1);
     const { participants, version, detail } = transaction;
     const body = { coordinatorBucket: bucket.id, participants, writes: [], commit, detail };
-    this.serving.log(EntryKind.Decision, version, transaction.id, '', null, body);
+    this.serving.log(EntryKind.Decision, version, 0, transaction.id, '', null, body);
   }
 
   private tell(transaction: Transaction): void {

@@ -1,7 +1,7 @@
 import type { ClientId } from './ids.js';
 import type { DedupResult, DedupRow } from './message.js';
 
-/** How long a silent client's results are remembered, in ms of the primaries' wall clocks. */
+/** How long a silent client's results are remembered, in ms of the bucket's clock. */
 export const DEDUP_AGE_MS = 600_000;
 
 /** How many recorded results pass between two sweeps for silent clients. */

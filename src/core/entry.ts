@@ -45,7 +45,9 @@ export class Entry {
     /** The ballot under which the entry was first logged; kept when it is prepared again. */
     readonly ballot: Ballot,
     readonly version: Version,
-    /** Wall clock of the primary in ms; ages the deduplication table, orders nothing. */
+    /** Of a set and a delete: the version it replaces; 0 when the key was absent. */
+    readonly previous: Version,
+    /** The bucket's clock (`Bucket.clockMs`); ages the deduplication table, orders nothing. */
     readonly atMs: number,
     readonly client: ClientId,
     readonly clientSequence: number,

@@ -23,6 +23,8 @@ export class Follower {
   toldCommit: Sequence = -1;
   sentMs = -Infinity;
   proposedMs = -Infinity;
+  /** When a gap was last answered by sending again. */
+  rewoundMs = -Infinity;
   resendMs: number;
   /** Holds one of the server's transfer permits: from the probe until it gets every new entry. */
   permit = false;

@@ -40,8 +40,6 @@ export interface Host {
   readonly view: View;
   /** Monotonic ms of the step being taken. */
   readonly now: number;
-  /** Wall clock ms, for entry stamps. */
-  readonly wallMs: number;
   /** Effects of the step being taken. */
   readonly outbox: Outbox;
   /** Send to a server, this one included. */
@@ -54,6 +52,8 @@ export interface Host {
   resubmit(bucket: BucketId): void;
   /** Route an operation as if it had just arrived. */
   route(request: number, operation: Operation): void;
+  /** Route an operation that may have taken effect already, or may still. */
+  reroute(request: number, operation: Operation): void;
   answer(request: number, result: Result): void;
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
   /** Call the bucket's primary role at the end of this batch of inputs. */

@@ -30,6 +30,8 @@ export interface LeaderSettings extends DetectorSettings {
   readonly parameters: ViewParameters;
   /** Joins within this time are one change, ms (V6). */
   readonly joinWindowMs: number;
+  /** Hand-overs of buckets within this time are one epoch, ms (V6). */
+  readonly handoverWindowMs: number;
 }
 
 /** What a server says of itself when it registers. */
@@ -97,6 +99,8 @@ export class ViewLeader {
   private readonly newSets = new Set<BucketId>();
   private parameters: ViewParameters | null = null;
   private reasons: string[] = [];
+  /** When what changed must become an epoch; hand-overs of buckets can wait a little. */
+  private dueMs = Infinity;
 
   constructor(
     private readonly settings: LeaderSettings,
@@ -129,7 +133,7 @@ export class ViewLeader {
   }
 
   /** A server joins or comes back. */
-  register(request: Registrant, now: number, _outbox: LeaderOutbox): RegisterAnswer {
+  register(request: Registrant, now: number): RegisterAnswer {
     const refusal = this.objection(request);
     if (refusal !== null) return refusal;
     const known = this.memberById(request.id);
@@ -156,16 +160,17 @@ export class ViewLeader {
   }
 
   /** Call every 20–100 ms. */
-  tick(now: number, _wallMs: number, _outbox: LeaderOutbox): void {
+  tick(now: number): void {
     this.detect(now);
     if (now >= this.planMs && this.brake === '') this.plan(now);
     this.tidy();
     this.progress.update(this.missing(), now);
   }
 
-  /** End of a batch: what changed becomes one new epoch. */
-  flush(wallMs: number, outbox: LeaderOutbox): void {
-    if (this.members.size + this.rows.size === 0 && this.parameters === null) return;
+  /** End of a batch: what changed becomes one new epoch, when it is due. */
+  flush(now: number, wallMs: number, outbox: LeaderOutbox): void {
+    if (now < this.dueMs) return;
+    this.dueMs = Infinity;
     const { clusterId, epoch } = this.current;
     const toEpoch = epoch + 1;
     for (const bucket of this.newSets) {
@@ -248,7 +253,9 @@ export class ViewLeader {
     if (stale) return;
     const { minInSync } = this.parameters ?? this.current.parameters;
     const change = withAdmitted(row, admit, minInSync, (ordinal) => this.isUp(ordinal));
+    const { dueMs } = this;
     this.setRow(bucket, row, change, `moved buckets to server ${admit}`);
+    this.dueMs = Math.min(dueMs, now + this.settings.handoverWindowMs);
     this.progress.moved(request.recordsSent, request.bytesSent, now);
   }
 
@@ -338,14 +345,15 @@ export class ViewLeader {
       const row = this.row(bucket);
       if (row === undefined) {
         const floor = Math.min(parameters.minInSync, target.length);
-        this.rows.set(bucket, { epoch: 0, replicas: target, target, floor });
-        this.newSets.add(bucket);
+        this.setRow(bucket, { epoch: 0 }, { replicas: target, target, floor, sets: true }, '');
         continue;
       }
       const change = withTarget(row, target);
       if (change !== null) this.setRow(bucket, row, change, '');
     }
-    this.reasons.push(founding ? `founded with ${servers.length} servers` : 'placement planned');
+    if (this.rows.size > 0) {
+      this.reasons.push(founding ? `founded with ${servers.length} servers` : 'placement planned');
+    }
     this.progress.begin(this.leastMoves(), this.missing(), this.current.epoch + 1, now);
   }
 
@@ -391,6 +399,7 @@ export class ViewLeader {
     }
     this.parameters = { ...parameters, replicaCount, minInSync, rebalanceRateBytes };
     this.reasons.push('settings changed');
+    this.dueMs = -Infinity;
   }
 
   private planSoon(now: number): void {
@@ -405,10 +414,17 @@ export class ViewLeader {
   private setMember(member: Member, reason: string): void {
     this.members.set(member.ordinal, member);
     this.reasons.push(reason);
+    this.dueMs = -Infinity;
   }
 
-  private setRow(bucket: BucketId, row: BucketRow, change: RowChange, reason: string): void {
+  private setRow(
+    bucket: BucketId,
+    row: Pick<BucketRow, 'epoch'>,
+    change: RowChange,
+    reason: string,
+  ): void {
     const { replicas, target, floor, sets } = change;
+    this.dueMs = -Infinity;
     this.rows.set(bucket, { epoch: row.epoch, replicas, target, floor });
     if (sets) this.newSets.add(bucket);
     if (reason !== '') this.reasons.push(reason);

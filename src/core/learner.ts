@@ -58,6 +58,7 @@ export class Learner {
 
   /** The bucket was voided durably: the first chunk, which was held back, may be written. */
   onVoided(message: SnapshotChunk, host: Host): void {
+    host.store.clear(this.bucket.id);
     if (this.phase !== 'voiding' || message.transfer !== this.offered) return;
     this.phase = 'installing';
     this.onChunk(message, host);
@@ -77,7 +78,6 @@ export class Learner {
     }
     this.phase = 'voiding';
     bucket.load(null);
-    host.store.clear(bucket.id);
     host.outbox.persist({ type: 'dropped', bucket: bucket.id });
     host.outbox.sendAfter(host.self, message);
   }

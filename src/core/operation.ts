@@ -1,5 +1,5 @@
 import type { BucketId, ClientId, Epoch, Key, Ordinal, Version } from './ids.js';
-import type { Code } from './refusal.js';
+import { Code, CODES } from './refusal.js';
 
 /** The numbers are those of `OperationKind` on the wire. */
 export const OperationKind = { Get: 1, Set: 2, Delete: 3, SetR: 4, Scan: 5 } as const;
@@ -102,4 +102,16 @@ export class Result {
     /** Of a setr: how many buckets took part. */
     readonly participants: number,
   ) {}
+}
+
+/**
+ * What may be told of an operation of which an earlier attempt may have taken effect, or may still:
+ * a refusal proves "no effect" for its own attempt only (D4).
+ */
+export function afterDoubt(operation: Operation, result: Result): Result {
+  if (!isWrite(operation) || !CODES[result.code].noEffect) return result;
+  const { epoch, bucket, server } = result;
+  const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
+  const code = Code.OutcomeUnknown;
+  return new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0);
 }

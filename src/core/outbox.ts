@@ -69,6 +69,7 @@ export interface Outbox {
 /** Messages a machine sends to itself to learn that what it persisted is durable. */
 export type SelfMessage =
   | { readonly type: 'adopt'; readonly view: View }
+  | { readonly type: 'gaveUp'; readonly bucket: BucketId }
   | {
       readonly type: 'logged';
       readonly bucket: BucketId;

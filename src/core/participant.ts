@@ -81,7 +81,7 @@ export class Participant {
     held.resolving = true;
     const { coordinatorBucket } = message;
     const body = resolution(coordinatorBucket, message.commit);
-    this.serving.log(EntryKind.Resolve, message.version, held.intent, '', null, body);
+    this.serving.log(EntryKind.Resolve, message.version, 0, held.intent, '', null, body);
   }
 
   onCommitted(entry: Entry): void {
@@ -167,7 +167,7 @@ export class Participant {
       commit: false,
       detail: '',
     };
-    return this.serving.log(EntryKind.Intent, version, message, '', null, body);
+    return this.serving.log(EntryKind.Intent, version, 0, message, '', null, body);
   }
 
   private voteYes(intent: Entry): void {

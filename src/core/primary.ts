@@ -12,6 +12,8 @@ import { type BucketRow, learnersOf, MemberState } from './view.js';
 const MESSAGE_ENTRIES = 1024;
 const MESSAGE_BYTES = 1024 * 1024;
 const RESEND_CAP_MS = 2000;
+/** Gaps reported within this time of a rewind are of messages sent before it. */
+const GAP_PAUSE_MS = 20;
 
 /**
  * A server in its role as primary of one bucket: orders the log, prepares on every replica,
@@ -32,6 +34,8 @@ export class Primary {
   private logged: Sequence;
   private readonly resumedEpoch: Epoch;
   private begun = false;
+  /** What to add to our monotonic clock to have the bucket's. */
+  private readonly clockOffsetMs: number;
 
   constructor(
     readonly bucket: Bucket,
@@ -46,6 +50,7 @@ export class Primary {
     this.ballot = makeBallot(row.epoch, incarnation);
     bucket.promised = this.ballot;
     this.takeover = takeover;
+    this.clockOffsetMs = bucket.clockMs - host.now;
     this.settleThrough = bucket.last;
     this.durable = bucket.commitPoint;
     this.logged = bucket.commitPoint;
@@ -80,8 +85,16 @@ export class Primary {
     return this.row.epoch;
   }
 
-  /** The view changed. A new bucket epoch means a new ballot and settling again. */
-  update(row: BucketRow, incarnation: number): void {
+  /** The bucket's clock now, in whole ms. */
+  get clockMs(): number {
+    return Math.max(this.bucket.clockMs, Math.round(this.host.now + this.clockOffsetMs));
+  }
+
+  /**
+   * The view changed. A new bucket epoch means a new ballot and settling again. `takeover`: views
+   * were skipped, so that another server may have been primary in between (V2).
+   */
+  update(row: BucketRow, incarnation: number, takeover: TakeoverWait | null): void {
     const before = this.row;
     this.row = row;
     if (row.epoch === before.epoch) {
@@ -90,6 +103,7 @@ export class Primary {
     }
     this.ballot = makeBallot(row.epoch, incarnation);
     this.bucket.promised = this.ballot;
+    this.takeover = takeover ?? this.takeover;
     this.settleThrough = this.bucket.last;
     this.logged = this.bucket.commitPoint;
     this.begun = false;
@@ -161,6 +175,10 @@ export class Primary {
   /** Entries after `have` were lost on the way. A secondary holds all that is committed. */
   private onGap(follower: Follower, have: Sequence): void {
     if (follower.mode !== 'replicate' && follower.mode !== 'log') return;
+    // One lost message makes a refusal of each that followed it; one rewind answers them all.
+    const { now } = this.host;
+    if (now - follower.rewoundMs < GAP_PAUSE_MS) return;
+    follower.rewoundMs = now;
     const from = Math.max(follower.match, have);
     if (follower.learner && from < this.bucket.commitPoint) {
       this.catchUp.probe(follower);

@@ -1,9 +1,9 @@
-import { Bucket } from './bucket.js';
+import type { Bucket } from './bucket.js';
 import { bucketOf } from './hash.js';
 import type { Host, ServerSettings } from './host.js';
 import { ballotEpoch, type BucketId, type Ordinal } from './ids.js';
-import { Lease, type TakeoverWait } from './lease.js';
-import { Learner } from './learner.js';
+import { Lease } from './lease.js';
+import type { Learner } from './learner.js';
 import {
   Beacon,
   BeaconAnswer,
@@ -15,12 +15,20 @@ import {
   type SnapshotChunk,
   ViewUpdate,
 } from './message.js';
-import { NO_RECORDS, type Operation, OperationKind, readdressed, Result } from './operation.js';
+import {
+  afterDoubt,
+  NO_RECORDS,
+  type Operation,
+  OperationKind,
+  readdressed,
+  Result,
+} from './operation.js';
 import type { Completion, Outbox, SelfMessage, StateStore } from './outbox.js';
 import { Parking } from './parking.js';
-import { Primary } from './primary.js';
+import type { Primary } from './primary.js';
 import type { Recovered } from './recovery.js';
 import { Code, LIMITS } from './refusal.js';
+import { Replicas } from './replicas.js';
 import { Reporter } from './reporter.js';
 import { onPrepare, refuse } from './secondary.js';
 import { objection } from './validate.js';
@@ -28,13 +36,6 @@ import { applyDelta, type BucketRow, type Member, MemberState, type View } from 
 
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
-
-/** What a bucket is to this server. */
-interface Replica {
-  readonly bucket: Bucket;
-  readonly learner: Learner;
-  primary: Primary | null;
-}
 
 /** Before the first view: an epoch that every real one exceeds. */
 function noView(): View {
@@ -63,12 +64,9 @@ export class StorageServer implements Host {
   readonly lease: Lease;
   view: View;
   now: number;
-  wallMs: number;
   outbox!: Outbox;
   private readonly incarnation: number;
-  private readonly replicas = new Map<BucketId, Replica>();
-  private readonly primaries = new Set<Primary>();
-  private readonly dirty = new Set<Primary>();
+  private readonly replicas: Replicas;
   private readonly parking: Parking;
   private readonly reporter: Reporter;
   /** The newest view received; adopted when it is durable (V1). */
@@ -79,19 +77,16 @@ export class StorageServer implements Host {
   private readonly inbox: PeerMessage[] = [];
   /** Messages built on a view that is not adopted here yet. */
   private readonly fromTheFuture: { from: Ordinal; message: PeerMessage }[] = [];
-  /** Dropped since the last checkpoint. */
-  private readonly droppedBuckets = new Set<BucketId>();
   /** Those that got the last beacons; once more after the relation ended, to show the epoch. */
   private readonly beaconed = new Set<Ordinal>();
   /** To whom, and when, the present view was last shown. */
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
-  /** Roles taken up now are those of a former incarnation. */
-  private resuming = false;
   private transfers = 0;
   private budget = 0;
   private beaconMs = -Infinity;
   private tickMs: number;
-  private wallOffsetMs: number;
+  /** Operations of which an earlier attempt may have taken effect, or may still (D4). */
+  private readonly doubted = new Map<number, Operation>();
 
   constructor(
     identity: { readonly ordinal: Ordinal; readonly incarnation: number },
@@ -99,29 +94,24 @@ export class StorageServer implements Host {
     readonly store: StateStore,
     recovered: Recovered,
     now: number,
-    wallMs: number,
   ) {
     this.self = identity.ordinal;
     this.incarnation = identity.incarnation;
     this.now = now;
     this.tickMs = now;
-    this.wallMs = wallMs;
-    this.wallOffsetMs = wallMs - now;
     // A directory that never had a view cannot have answered anybody.
     this.lease = new Lease(recovered.view === null ? -Infinity : now);
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;
-    for (const bucket of recovered.buckets.values()) this.addReplica(bucket);
+    this.replicas = new Replicas(this, this.incarnation, recovered.buckets.values());
     this.reporter = new Reporter(this, this.incarnation);
   }
 
   /** Take up the roles of the recovered view. Call once, before anything else. */
   start(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
-    this.resuming = true;
-    if (this.newest.epoch > 0) this.adopt(this.newest);
-    this.resuming = false;
+    if (this.newest.epoch > 0) this.adopt(this.newest, true);
     this.leave();
   }
 
@@ -135,7 +125,8 @@ export class StorageServer implements Host {
   /** What was given to `sendAfter` for this server itself: the records before it are durable. */
   durable(message: PeerMessage | SelfMessage, now: number, outbox: Outbox): void {
     this.enter(now, outbox);
-    if (message.type === 'adopt') this.adopt(message.view);
+    if (message.type === 'adopt') this.adopt(message.view, false);
+    else if (message.type === 'gaveUp') this.replicas.onGaveUp(message.bucket);
     else if (message.type === 'logged') {
       this.primaryOf(message.bucket)?.onLogged(message.ballot, message.upTo);
     } else this.dispatch(this.self, message);
@@ -149,6 +140,16 @@ export class StorageServer implements Host {
     this.leave();
   }
 
+  /**
+   * An operation that was forwarded, and nobody knows what became of it: try again. Its number
+   * protects it, and no refusal will be taken for a proof that nothing happened.
+   */
+  submitAgain(request: number, operation: Operation, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    this.reroute(request, operation);
+    this.leave();
+  }
+
   complete(completion: Completion, now: number, outbox: Outbox): void {
     this.enter(now, outbox);
     const done = this.expected.get(completion.token);
@@ -158,17 +159,16 @@ export class StorageServer implements Host {
   }
 
   /** Call every 10–50 ms. */
-  tick(now: number, wallMs: number, outbox: Outbox): void {
-    this.wallOffsetMs = wallMs - now;
+  tick(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
     this.refill(now - this.tickMs);
     this.tickMs = now;
     if (now - this.beaconMs >= this.view.parameters.leaseMs / 5) this.sendBeacons();
-    for (const primary of this.primaries) primary.tick();
+    for (const primary of this.replicas.primaries) primary.tick();
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
       this.refuse(request, bucket, code, why);
     }
-    this.reporter.tick(this.primaries);
+    this.reporter.tick(this.replicas.primaries);
     this.leave();
   }
 
@@ -190,37 +190,24 @@ export class StorageServer implements Host {
   /** End of a batch of inputs. */
   flush(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
-    for (const primary of this.dirty) {
-      // A flush may begin a role, which then logs what waited: that comes round again.
-      this.dirty.delete(primary);
-      if (this.primaries.has(primary)) primary.flush();
-    }
+    this.replicas.flush();
     this.leave();
   }
 
   /** Committed state of the buckets that changed since the last call; null: not held any more. */
   takeDirty(): Map<BucketId, BucketMeta | null> {
-    const metas = new Map<BucketId, BucketMeta | null>();
-    for (const [id, { bucket }] of this.replicas) {
-      if (!bucket.dirty) continue;
-      bucket.dirty = false;
-      metas.set(id, bucket.empty ? null : bucket.meta());
-    }
-    // One that came back since is held again: its meta counts.
-    for (const id of this.droppedBuckets) if (!metas.has(id)) metas.set(id, null);
-    this.droppedBuckets.clear();
-    return metas;
+    return this.replicas.takeDirty();
   }
 
   /** Whether this server would answer a read of the bucket now. For checkers. */
   servesReads(bucket: BucketId, now: number): boolean {
     this.now = now;
-    return this.replicas.get(bucket)?.primary?.holdsLease ?? false;
+    return this.primaryOf(bucket)?.holdsLease ?? false;
   }
 
   /** Buckets held here, with their roles' commit points. For status and checkers. */
   held(): ReadonlyMap<BucketId, { readonly bucket: Bucket }> {
-    return this.replicas;
+    return this.replicas.all;
   }
 
   // Host: what the roles use.
@@ -264,14 +251,28 @@ export class StorageServer implements Host {
       this.park(request, operation, bucket, Code.Unavailable, 'this server waits for a newer view');
       return;
     }
-    const primary = this.replicas.get(bucket)?.primary;
+    const primary = this.primaryOf(bucket);
     if (primary) primary.serving.submit(request, operation);
     else this.pass(request, operation, bucket, row);
   }
 
+  reroute(request: number, operation: Operation): void {
+    this.doubted.set(request, operation);
+    if (operation.timeoutMs > 0) this.route(request, operation);
+    else this.refuse(request, 0, Code.Unavailable, 'the server that holds the key went silent');
+  }
+
   answer(request: number, result: Result): void {
     this.parking.forget(request);
-    this.outbox.answer(request, result);
+    const doubted = this.doubted.get(request);
+    this.doubted.delete(request);
+    this.outbox.answer(request, doubted === undefined ? result : afterDoubt(doubted, result));
+  }
+
+  /** The server that an operation was forwarded to has answered it. */
+  onForwarded(request: number, result: Result, now: number, outbox: Outbox): void {
+    this.enter(now, outbox);
+    this.answer(request, result);
   }
 
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void {
@@ -284,8 +285,7 @@ export class StorageServer implements Host {
   }
 
   markDirty(bucket: Bucket): void {
-    const primary = this.replicas.get(bucket.id)?.primary;
-    if (primary) this.dirty.add(primary);
+    this.replicas.markDirty(bucket.id);
   }
 
   expect(done: (completion: Completion) => void): number {
@@ -323,7 +323,6 @@ export class StorageServer implements Host {
 
   private enter(now: number, outbox: Outbox): void {
     this.now = now;
-    this.wallMs = now + this.wallOffsetMs;
     this.outbox = outbox;
   }
 
@@ -400,7 +399,7 @@ export class StorageServer implements Host {
   }
 
   private primaryOf(bucket: BucketId): Primary | null | undefined {
-    return this.replicas.get(bucket)?.primary;
+    return this.replicas.primaryOf(bucket);
   }
 
   /** Follow the primary of the view, under its bucket epoch; refuse everyone else (V1). */
@@ -476,74 +475,18 @@ export class StorageServer implements Host {
     this.outbox.sendAfter(this.self, { type: 'adopt', view: next });
   }
 
-  private adopt(view: View): void {
+  private adopt(view: View, resuming: boolean): void {
     if (view.epoch <= this.view.epoch) return;
     const before = this.view;
     this.view = view;
     this.lease.adopted(view.epoch);
     // Whoever got beacons of us must hear that we have adopted this view, too.
     this.sendBeacons();
-    let wait: TakeoverWait | null = null;
-    for (const [bucket, row] of view.rows.entries()) {
-      if (row === before.rows[bucket]) continue;
-      wait = this.takeRole(bucket, row, wait);
-    }
+    this.replicas.adopt(before, resuming);
     this.sendBeacons();
     for (const { request, operation } of this.parking.takeAll()) this.route(request, operation);
     const early = this.fromTheFuture.splice(0);
     for (const { from, message } of early) this.dispatch(from, message);
-  }
-
-  private takeRole(id: BucketId, row: BucketRow, wait: TakeoverWait | null): TakeoverWait | null {
-    const wanted = row.replicas.includes(this.self) || row.target.includes(this.self);
-    const replica = this.replicas.get(id);
-    if (!wanted) {
-      if (replica !== undefined) this.drop(id, replica);
-      return wait;
-    }
-    const held = replica ?? this.addReplica(new Bucket(id));
-    if (row.replicas[0] !== this.self) {
-      this.endPrimary(held);
-      return wait;
-    }
-    if (held.primary !== null) {
-      held.primary.update(row, this.incarnation);
-      return wait;
-    }
-    const shared = wait ?? this.takeoverWait();
-    held.primary = new Primary(held.bucket, row, this, this.incarnation, shared, this.resuming);
-    this.primaries.add(held.primary);
-    this.dirty.add(held.primary);
-    return shared;
-  }
-
-  private takeoverWait(): TakeoverWait {
-    const { graceMs } = this.view.parameters;
-    const others = Array.from(this.view.members.keys()).filter((other) => other !== this.self);
-    return this.lease.waits(others, this.view.epoch, this.now, graceMs);
-  }
-
-  private addReplica(bucket: Bucket): Replica {
-    const replica = { bucket, learner: new Learner(bucket), primary: null };
-    this.replicas.set(bucket.id, replica);
-    return replica;
-  }
-
-  private endPrimary(replica: Replica): void {
-    const { primary } = replica;
-    if (primary === null) return;
-    replica.primary = null;
-    this.primaries.delete(primary);
-    primary.end();
-  }
-
-  /** The view places the bucket elsewhere, on replicas that are in sync: give the copy up. */
-  private drop(id: BucketId, replica: Replica): void {
-    this.endPrimary(replica);
-    this.replicas.delete(id);
-    this.droppedBuckets.add(id);
-    this.store.clear(id);
-    this.outbox.persist({ type: 'dropped', bucket: id });
   }
 
   private sendBeacons(): void {
@@ -551,7 +494,7 @@ export class StorageServer implements Host {
     this.lease.sent(this.now);
     const peers = new Set<Ordinal>(this.beaconed);
     this.beaconed.clear();
-    for (const primary of this.primaries) {
+    for (const primary of this.replicas.primaries) {
       for (const ordinal of primary.followers.keys()) this.beaconed.add(ordinal);
     }
     for (const ordinal of this.beaconed) peers.add(ordinal);

@@ -25,7 +25,6 @@ interface Waiting {
   readonly operation: Operation;
   /** Null: the answer is the write's own. */
   readonly result: Result | null;
-  readonly previous: Version;
 }
 
 /**
@@ -90,8 +89,8 @@ export class Serving {
     const waiting = this.waiting.get(entry.sequence);
     if (waiting === undefined) return;
     this.waiting.delete(entry.sequence);
-    for (const { request, result, previous } of waiting) {
-      this.host.answer(request, result ?? this.written(entry, previous));
+    for (const { request, result } of waiting) {
+      this.host.answer(request, result ?? this.written(entry));
     }
   }
 
@@ -104,7 +103,7 @@ export class Serving {
   /** The role ended: whoever waits is sent to the new primary, which knows the outcome (D4). */
   end(): void {
     for (const list of this.waiting.values()) {
-      for (const { request, operation } of list) this.host.route(request, operation);
+      for (const { request, operation } of list) this.host.reroute(request, operation);
     }
     this.waiting.clear();
     this.coordinator.end();
@@ -114,6 +113,7 @@ export class Serving {
   log(
     kind: EntryKind,
     version: Version,
+    previous: Version,
     request: { client: ClientId; clientSequence: number; settledBelow: number },
     key: Key,
     value: Uint8Array | null,
@@ -126,7 +126,8 @@ export class Serving {
       bucket.last + 1,
       ballot,
       version,
-      this.host.wallMs,
+      previous,
+      this.primary.clockMs,
       client,
       clientSequence,
       settledBelow,
@@ -198,37 +199,29 @@ export class Serving {
         operation.condition === ConditionKind.IfAbsent
           ? 'the key exists'
           : `the key's version is ${current.version}, not ${operation.ifVersion}`;
-      this.tellFact(request, operation, current, Code.ConditionNotMet, why);
+      this.tellUnmet(request, operation, current, why);
       return;
     }
+    // A delete of an absent key is logged, too: its copies must not delete a later value (D4).
     const deletes = operation.kind === OperationKind.Delete;
-    if (deletes && !current.exists) {
-      this.tellFact(request, operation, current, Code.Ok, '');
-      return;
-    }
     const version = this.primary.bucket.version + 1;
+    const previous = current.exists ? current.version : 0;
     const kind = deletes ? EntryKind.Delete : EntryKind.Set;
-    const entry = this.log(kind, version, operation, operation.key, operation.value, null);
-    const { sequence } = entry;
-    this.overlay.set(operation.key, { version, exists: !deletes, sequence });
-    this.expectCommit(sequence, request, operation, null, current.exists ? current.version : 0);
+    const { key, value } = operation;
+    const { sequence } = this.log(kind, version, previous, operation, key, value, null);
+    this.overlay.set(key, { version, exists: !deletes, sequence });
+    this.expectCommit(sequence, request, operation, null);
     if (operation.client !== '') {
       this.pending.set(transactionKey(operation.client, operation.clientSequence), sequence);
     }
   }
 
-  /** Answer from what is known of a key, when that is a fact. */
-  private tellFact(
-    request: number,
-    operation: Operation,
-    current: Current,
-    code: Code,
-    detail: string,
-  ): void {
+  /** Say that a condition is not met, when what it was judged by is a fact. */
+  private tellUnmet(request: number, operation: Operation, current: Current, why: string): void {
     if (current.sequence === 0 && this.unleased(request, operation)) return;
-    const result = this.result(code, false, null, current.version, 0, detail);
+    const result = this.result(Code.ConditionNotMet, false, null, current.version, 0, why);
     if (current.sequence === 0) this.host.answer(request, result);
-    else this.expectCommit(current.sequence, request, operation, result, 0);
+    else this.expectCommit(current.sequence, request, operation, result);
   }
 
   private expectCommit(
@@ -236,9 +229,8 @@ export class Serving {
     request: number,
     operation: Operation,
     result: Result | null,
-    previous: Version,
   ): void {
-    const waiting = { request, operation, result, previous };
+    const waiting = { request, operation, result };
     const list = this.waiting.get(sequence);
     if (list === undefined) this.waiting.set(sequence, [waiting]);
     else list.push(waiting);
@@ -266,7 +258,7 @@ export class Serving {
     const key = transactionKey(operation.client, operation.clientSequence);
     const sequence = this.pending.get(key);
     if (sequence === undefined) return true;
-    this.expectCommit(sequence, request, operation, null, 0);
+    this.expectCommit(sequence, request, operation, null);
     return false;
   }
 
@@ -304,9 +296,10 @@ export class Serving {
     return true;
   }
 
-  private written(entry: Entry, previous: Version): Result {
-    const found = entry.kind === EntryKind.Delete;
-    return this.result(Code.Ok, found, null, entry.version, previous, '');
+  private written(entry: Entry): Result {
+    const { kind, version, previous } = entry;
+    const found = kind === EntryKind.Delete && previous > 0;
+    return this.result(Code.Ok, found, null, version, previous, '');
   }
 
   private result(

@@ -43,6 +43,7 @@ export interface RunningViewLeader {
 const LEASE_MS = 700;
 const GRACE_MS = 800;
 const JOIN_WINDOW_MS = 500;
+const HANDOVER_WINDOW_MS = 200;
 const STARTUP_GRACE_MS = 10_000;
 const STOP_MS = 1000;
 
@@ -69,6 +70,7 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
       replaceAfterMs: options.replaceAfterMs,
       startupGraceMs: Math.max(STARTUP_GRACE_MS, 2 * options.downAfterMs),
       joinWindowMs: JOIN_WINDOW_MS,
+      handoverWindowMs: HANDOVER_WINDOW_MS,
     };
     const driver = new LeaderDriver(settings, recovered, randomUUID(), store, fail, (view) =>
       log.info({ epoch: view.epoch }, view.reason),

@@ -55,8 +55,8 @@ export class LeaderDriver implements LeaderOutbox {
 
   /** Register a server; resolves when what that changed is durable. */
   async register(request: Registrant): Promise<RegisterAnswer> {
-    const answer = this.machine.register(request, performance.now(), this);
-    this.machine.flush(Date.now(), this);
+    const answer = this.machine.register(request, performance.now());
+    this.flush();
     await this.writing;
     return answer.ok ? { ...answer, view: this.durable } : answer;
   }
@@ -77,7 +77,7 @@ export class LeaderDriver implements LeaderOutbox {
     this.flushing = true;
     setImmediate(() => {
       this.flushing = false;
-      if (!this.stopped) this.machine.flush(Date.now(), this);
+      if (!this.stopped) this.flush();
     });
   }
 
@@ -131,7 +131,11 @@ export class LeaderDriver implements LeaderOutbox {
 
   private tick(): void {
     if (this.stopped) return;
-    this.machine.tick(performance.now(), Date.now(), this);
-    this.machine.flush(Date.now(), this);
+    this.machine.tick(performance.now());
+    this.flush();
+  }
+
+  private flush(): void {
+    this.machine.flush(performance.now(), Date.now(), this);
   }
 }

@@ -5,15 +5,15 @@ import type { ServerSettings } from '../core/host.js';
 import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage, ViewUpdate } from '../core/message.js';
 import {
-  isWrite,
   NO_RECORDS,
   type Operation,
+  readdressed,
   Result,
   type StoredRecord,
 } from '../core/operation.js';
 import type { Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
 import type { Recovered } from '../core/recovery.js';
-import { Code, CODES } from '../core/refusal.js';
+import { Code } from '../core/refusal.js';
 import { StorageServer } from '../core/server.js';
 import type { Storage } from '../storage/storage.js';
 
@@ -37,8 +37,6 @@ interface Request {
   readonly operation: Operation;
   readonly deadlineMs: number;
   readonly answer: (result: Result) => void;
-  /** A server that took it over may have carried it out without our hearing of it. */
-  uncertain: boolean;
 }
 
 /** Monotonic milliseconds. */
@@ -74,7 +72,7 @@ export class Driver implements Outbox {
   ) {
     const now = monotonicMs();
     const { store } = storage;
-    this.machine = new StorageServer(identity, settings, store, recovered, now, Date.now());
+    this.machine = new StorageServer(identity, settings, store, recovered, now);
   }
 
   start(): void {
@@ -118,7 +116,7 @@ export class Driver implements Outbox {
     }
     const request = this.nextRequest++;
     const deadlineMs = monotonicMs() + operation.timeoutMs;
-    this.requests.set(request, { operation, deadlineMs, answer, uncertain: false });
+    this.requests.set(request, { operation, deadlineMs, answer });
     this.run((now) => this.machine.submit(request, operation, now, this));
   }
 
@@ -154,17 +152,13 @@ export class Driver implements Outbox {
     const waiting = this.requests.get(request);
     if (waiting === undefined) return;
     this.requests.delete(request);
-    const { operation, uncertain } = waiting;
-    // "Not done" may be said only when no attempt can have been (D4).
-    if (uncertain && isWrite(operation) && CODES[result.code].noEffect) {
-      waiting.answer(this.refusal(Code.OutcomeUnknown, result.detail));
-    } else waiting.answer(result);
+    waiting.answer(result);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
     this.network.forward(to, operation, (result) => {
-      if (result !== null) this.answer(request, result);
-      else this.routeAgain(request);
+      if (result === null) this.routeAgain(request);
+      else this.run((now) => this.machine.onForwarded(request, result, now, this));
     });
   }
 
@@ -233,7 +227,7 @@ export class Driver implements Outbox {
   }
 
   private tick(): void {
-    this.run((now) => this.machine.tick(now, Date.now(), this));
+    this.run((now) => this.machine.tick(now, this));
     const due = monotonicMs() - this.checkpointedMs > CHECKPOINT_EVERY_MS;
     const { bytesSinceCheckpoint } = this.storage;
     if (bytesSinceCheckpoint > CHECKPOINT_BYTES || (due && bytesSinceCheckpoint > 0)) {
@@ -255,15 +249,13 @@ export class Driver implements Outbox {
   private routeAgain(request: number): void {
     const waiting = this.requests.get(request);
     if (waiting === undefined || this.stopped) return;
-    waiting.uncertain = true;
-    const left = waiting.deadlineMs - monotonicMs();
-    if (left <= 0) {
-      const why = 'the link to the server that holds the key broke; the outcome is not known';
-      this.answer(request, this.refusal(Code.OutcomeUnknown, why));
-      return;
-    }
     setTimeout(() => {
-      this.run((now) => this.machine.submit(request, waiting.operation, now, this));
+      this.run((now) => {
+        const { operation, deadlineMs } = waiting;
+        const left = Math.max(0, Math.round(deadlineMs - now));
+        const again = readdressed(operation, operation.bucketEpoch, left, operation.hops);
+        this.machine.submitAgain(request, again, now, this);
+      });
     }, FORWARD_AGAIN_MS);
   }
 

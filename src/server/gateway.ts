@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 
 import type { ClientId } from '../core/ids.js';
-import { isWrite, NO_RECORDS, type Operation, readdressed, Result } from '../core/operation.js';
-import { Code, CODES } from '../core/refusal.js';
+import { afterDoubt, type Operation, readdressed, type Result } from '../core/operation.js';
+import { CODES } from '../core/refusal.js';
 import { type Driver, monotonicMs } from './driver.js';
 
 const RETRY_MS = 50;
@@ -48,15 +48,7 @@ export class Gateway {
       const unsure = uncertain || !noEffect;
       if (retryable && monotonicMs() + RETRY_MS < deadlineMs) {
         setTimeout(() => this.attempt(operation, deadlineMs, unsure, answer), RETRY_MS);
-      } else answer(this.honest(operation, result, uncertain));
+      } else answer(uncertain ? afterDoubt(operation, result) : result);
     });
-  }
-
-  private honest(operation: Operation, result: Result, uncertain: boolean): Result {
-    if (!uncertain || !isWrite(operation) || !CODES[result.code].noEffect) return result;
-    const { epoch, bucket, server } = result;
-    const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
-    const code = Code.OutcomeUnknown;
-    return new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0);
   }
 }

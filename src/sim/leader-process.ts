@@ -68,8 +68,8 @@ export class LeaderProcess implements LeaderOutbox {
 
   register(request: Registrant, reply: (answer: RegisterAnswer) => void): void {
     this.input((now) => {
-      const answer = this.machine.register(request, now, this);
-      this.machine.flush(this.processClock.wallMs(), this);
+      const answer = this.machine.register(request, now);
+      this.machine.flush(now, this.processClock.wallMs(), this);
       this.afterWrites(() => {
         if (answer.ok) this.connected.add(answer.ordinal);
         reply(answer.ok ? { ...answer, view: this.durable } : answer);
@@ -83,7 +83,7 @@ export class LeaderProcess implements LeaderOutbox {
       if (!this.connected.has(from)) return;
       this.machine.step(from, message, now, this);
       this.world.clock.after(this.random.between(0, 1), () => {
-        this.input(() => this.machine.flush(this.processClock.wallMs(), this));
+        this.input((at) => this.machine.flush(at, this.processClock.wallMs(), this));
       });
     });
   }
@@ -147,9 +147,8 @@ export class LeaderProcess implements LeaderOutbox {
     this.world.clock.after(this.random.between(TICK_MS / 2, TICK_MS * 1.5), () => {
       if (!this.alive) return;
       this.input((now) => {
-        const wallMs = this.processClock.wallMs();
-        this.machine.tick(now, wallMs, this);
-        this.machine.flush(wallMs, this);
+        this.machine.tick(now);
+        this.machine.flush(now, this.processClock.wallMs(), this);
       });
       this.tickAgain();
     });

@@ -1,10 +1,9 @@
 import type { Entry } from '../core/entry.js';
 import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
-import { NO_RECORDS, type Operation, OperationKind, Result } from '../core/operation.js';
+import { type Operation, readdressed, type Result } from '../core/operation.js';
 import type { StoredRecord } from '../core/operation.js';
 import type { Completion, Outbox, SelfMessage } from '../core/outbox.js';
-import { CODES, Code } from '../core/refusal.js';
 import { StorageServer } from '../core/server.js';
 import type { ProcessClock } from './clock.js';
 import type { Disk } from './disk.js';
@@ -19,8 +18,6 @@ interface Request {
   readonly operation: Operation;
   readonly deadlineMs: number;
   readonly answer: (result: Result) => void;
-  /** It was handed to another server before, and nobody knows what became of it. */
-  lost: boolean;
 }
 
 /**
@@ -57,7 +54,6 @@ export class ServerProcess implements Outbox {
       disk.store,
       recovered,
       now,
-      processClock.wallMs(),
     );
     this.input((at) => this.machine.start(at, this.effects));
     this.tickAgain();
@@ -90,7 +86,7 @@ export class ServerProcess implements Outbox {
     this.input((now) => {
       const request = this.nextRequest++;
       const deadlineMs = now + operation.timeoutMs;
-      this.requests.set(request, { operation, deadlineMs, answer, lost: false });
+      this.requests.set(request, { operation, deadlineMs, answer });
       this.machine.submit(request, operation, now, this.effects);
     });
   }
@@ -138,18 +134,15 @@ export class ServerProcess implements Outbox {
     const waiting = this.requests.get(request);
     if (waiting === undefined) return;
     this.requests.delete(request);
-    const reads = waiting.operation.clientSequence === 0;
-    // It was sent more than once: a refusal proves nothing about the first time (D4).
-    const proves = reads || !waiting.lost || !CODES[result.code].noEffect;
-    waiting.answer(proves ? result : this.unknown('the link to the primary broke'));
+    waiting.answer(result);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
     const forward = this.nextForward++;
     this.forwards.set(forward, (result) => {
       this.forwards.delete(forward);
-      if (result !== null) this.answer(request, result);
-      else this.routeAgain(request);
+      if (result === null) this.routeAgain(request);
+      else this.machine.onForwarded(request, result, this.nowMs, this.effects);
     });
     this.world.operate(this.node, to, operation, (result) => {
       this.input(() => this.forwards.get(forward)?.(result));
@@ -188,22 +181,13 @@ export class ServerProcess implements Outbox {
     });
   }
 
-  private unknown(detail: string): Result {
-    const { self, view } = this.machine;
-    const { epoch } = view;
-    const code = Code.OutcomeUnknown;
-    return new Result(code, false, null, 0, 0, epoch, 0, self, detail, NO_RECORDS, false, 0);
-  }
-
   private routeAgain(request: number): void {
     const waiting = this.requests.get(request);
     if (waiting === undefined) return;
-    waiting.lost = true;
-    if (this.nowMs >= waiting.deadlineMs && waiting.operation.kind !== OperationKind.Get) {
-      this.answer(request, this.unknown('the link to the primary broke'));
-      return;
-    }
-    this.machine.submit(request, waiting.operation, this.nowMs, this.effects);
+    const { operation, deadlineMs } = waiting;
+    const left = Math.max(0, Math.round(deadlineMs - this.nowMs));
+    const again = readdressed(operation, operation.bucketEpoch, left, operation.hops);
+    this.machine.submitAgain(request, again, this.nowMs, this.effects);
   }
 
   private whenRunning(action: () => void): void {
@@ -234,7 +218,7 @@ export class ServerProcess implements Outbox {
 
   private tickAgain(): void {
     this.world.clock.after(this.random.between(TICK_MS / 2, TICK_MS * 1.5), () => {
-      this.input((now) => this.machine.tick(now, this.processClock.wallMs(), this.effects));
+      this.input((now) => this.machine.tick(now, this.effects));
       this.whenRunning(() => this.tickAgain());
     });
   }

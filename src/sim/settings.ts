@@ -18,6 +18,7 @@ export interface Settings {
   readonly leader: {
     readonly startupGraceMs: number;
     readonly joinWindowMs: number;
+    readonly handoverWindowMs: number;
     readonly downAfterMs: number;
     readonly replaceAfterMs: number;
   };
@@ -68,6 +69,7 @@ export function drawSettings(random: Prng): Settings {
     leader: {
       startupGraceMs: downAfterMs * 2,
       joinWindowMs: random.pick([20, 300]),
+      handoverWindowMs: random.pick([0, 20, 200]),
       downAfterMs,
       replaceAfterMs: random.pick([500, 2_000, 60_000]),
     },

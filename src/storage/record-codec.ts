@@ -139,6 +139,7 @@ function writeEntry(out: ByteWriter, entry: Entry): void {
   out.number(entry.sequence);
   out.number(entry.ballot);
   out.number(entry.version);
+  out.number(entry.previous);
   out.number(entry.atMs);
   out.binary(entry.client);
   out.number(entry.clientSequence);
@@ -152,6 +153,7 @@ function writeEntry(out: ByteWriter, entry: Entry): void {
 function readEntry(input: ByteReader): Entry {
   return new Entry(
     input.u8() as EntryKind,
+    input.number(),
     input.number(),
     input.number(),
     input.number(),

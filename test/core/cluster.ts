@@ -84,7 +84,7 @@ export class Node implements Outbox {
     const identity = { ordinal, incarnation };
     const recovered = recovery.finish();
     const settings = DEFAULT_SERVER_SETTINGS;
-    this.machine = new StorageServer(identity, settings, this.store, recovered, now, now);
+    this.machine = new StorageServer(identity, settings, this.store, recovered, now);
     this.machine.start(now, this);
   }
 
@@ -251,7 +251,7 @@ export class Cluster {
   pass(ms: number): void {
     for (let passed = 0; passed < ms; passed += TICK_MS) {
       this.now += TICK_MS;
-      for (const node of this.nodes.values()) node.machine.tick(this.now, this.now, node);
+      for (const node of this.nodes.values()) node.machine.tick(this.now, node);
       this.settle();
     }
   }

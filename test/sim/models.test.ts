@@ -15,7 +15,7 @@ const SPEED = { minFlushMs: 1, maxFlushMs: 3, stall: 0 };
 
 function entry(bucket: number, sequence: number, ballot = 1): LogRecord & { type: 'entry' } {
   const { Set } = EntryKind;
-  const entryMade = new Entry(Set, sequence, ballot, sequence, 0, '', 0, 0, 'k', null, null);
+  const entryMade = new Entry(Set, sequence, ballot, sequence, 0, 0, '', 0, 0, 'k', null, null);
   return { type: 'entry', bucket, entry: entryMade, commitPoint: 0 };
 }
 

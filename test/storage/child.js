@@ -20,7 +20,7 @@ async function appendToLog() {
     for (let left = 1 + (sequence % 7); left > 0; left--) {
       sequence++;
       const value = new Uint8Array(sequence % 500);
-      const entry = new Entry(1, sequence, 1, sequence, 1, '', 0, 0, 'key', value, null);
+      const entry = new Entry(1, sequence, 1, sequence, 0, 1, '', 0, 0, 'key', value, null);
       log.append({ type: 'entry', bucket: 3, entry, commitPoint: 0 });
     }
     const durable = sequence;

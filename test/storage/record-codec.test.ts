@@ -40,7 +40,7 @@ const transaction = fc.record({
 const entry = fc
   .tuple(
     fc.constantFrom(...Object.values(EntryKind)),
-    fc.tuple(count, count, count, count),
+    fc.tuple(count, count, count, count, count),
     binary,
     fc.tuple(count, count),
     binary,
@@ -48,8 +48,8 @@ const entry = fc
     fc.option(transaction, { nil: null }),
   )
   .map(
-    ([kind, [sequence, ballot, version, atMs], client, [number, settled], key, bytes, body]) =>
-      new Entry(kind, sequence, ballot, version, atMs, client, number, settled, key, bytes, body),
+    ([kind, [sequence, ballot, version, previous, atMs], client, [number, settled], ...rest]) =>
+      new Entry(kind, sequence, ballot, version, previous, atMs, client, number, settled, ...rest),
   );
 
 const result = fc.record({

@@ -34,7 +34,20 @@ export function bytes(text: string): Uint8Array {
 
 export function entry(sequence: number, key = `key${sequence}`, value = `value${sequence}`): Entry {
   const { Set } = EntryKind;
-  return new Entry(Set, sequence, 7, sequence, 1, 'client', sequence, 0, key, bytes(value), null);
+  return new Entry(
+    Set,
+    sequence,
+    7,
+    sequence,
+    0,
+    1,
+    'client',
+    sequence,
+    0,
+    key,
+    bytes(value),
+    null,
+  );
 }
 
 export function logged(bucket: number, sequence: number, value?: string): LogRecord {

@@ -122,14 +122,18 @@ export interface Entry {
   /** The ballot under which it was first logged: bucket epoch and incarnation of the primary. */
   ballot: number;
   version: number;
-  /** Wall clock of the primary in milliseconds; ages the deduplication table, orders nothing. */
+  /** The bucket's own clock: milliseconds that it had a primary; ages the deduplication table. */
   atMs: number;
   client: Buffer;
   clientSequence: number;
   settledBelow: number;
   key: Buffer;
   value: Buffer;
-  transaction: TransactionBody | undefined;
+  transaction:
+    | TransactionBody
+    | undefined;
+  /** Of a set and a delete: the version it replaces; 0 when the key was absent. */
+  previous: number;
 }
 
 export interface EntryWrite {
@@ -879,6 +883,7 @@ function createBaseEntry(): Entry {
     key: Buffer.alloc(0),
     value: Buffer.alloc(0),
     transaction: undefined,
+    previous: 0,
   };
 }
 
@@ -916,6 +921,9 @@ export const Entry: MessageFns<Entry> = {
     }
     if (message.transaction !== undefined) {
       TransactionBody.encode(message.transaction, writer.uint32(90).fork()).join();
+    }
+    if (message.previous !== 0) {
+      writer.uint32(96).uint64(message.previous);
     }
     return writer;
   },
@@ -1021,6 +1029,14 @@ export const Entry: MessageFns<Entry> = {
             message.transaction = TransactionBody.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.previous = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1058,6 +1074,7 @@ export const Entry: MessageFns<Entry> = {
       key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
       value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : Buffer.alloc(0),
       transaction: isSet(object.transaction) ? TransactionBody.fromJSON(object.transaction) : undefined,
+      previous: isSet(object.previous) ? globalThis.Number(object.previous) : 0,
     };
   },
 
@@ -1096,6 +1113,9 @@ export const Entry: MessageFns<Entry> = {
     if (message.transaction !== undefined) {
       obj.transaction = TransactionBody.toJSON(message.transaction);
     }
+    if (message.previous !== 0) {
+      obj.previous = Math.round(message.previous);
+    }
     return obj;
   },
 
@@ -1117,6 +1137,7 @@ export const Entry: MessageFns<Entry> = {
     message.transaction = (object.transaction !== undefined && object.transaction !== null)
       ? TransactionBody.fromPartial(object.transaction)
       : undefined;
+    message.previous = object.previous ?? 0;
     return message;
   },
 };
