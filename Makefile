@@ -27,6 +27,10 @@ test: build ## All tests (TEST=pattern: only files whose path matches)
 sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n, SEED=n, SABOTAGE=all)
 	node dist/sim/main.js $(SIM_FLAGS)
 
+.PHONY: bench
+bench: build ## Measurements of real clusters (BENCH=failover or BENCH=join: one of them)
+	set -e; for name in $(or $(BENCH),failover join); do node dist/bench/main.js $$name; done
+
 .PHONY: check
 check: $(INSTALLED) ## Format, lint, types, generated code up to date
 	$(BIN)/prettier --check --log-level warn .

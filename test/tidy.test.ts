@@ -23,6 +23,7 @@ const mayImport: Record<string, readonly string[]> = {
   cli: ['client', 'leader', 'server', 'transport', 'wire', 'core'],
   dashboard: [],
   sim: ['wire', 'core'],
+  bench: ['cli', 'client', 'wire', 'core'],
 };
 
 interface Source {

@@ -75,7 +75,7 @@ function changeFields(change: ViewChangeStatus): Record<string, unknown> {
     records_planned: change.recordsPlanned,
     records_moved: change.recordsMoved,
     bytes_moved: change.bytesMoved,
-    records_least: change.recordsLeast,
+    replicas_least: change.replicasLeast,
     seconds: change.elapsedMs / 1000,
     from_epoch: change.fromEpoch,
   };

@@ -163,7 +163,7 @@ export class Demo {
         progress.update(() => changeLine(change));
         planned = Math.max(planned, change.recordsPlanned);
         moved = Math.max(moved, change.recordsMoved);
-        least = Math.max(least, change.recordsLeast);
+        least = Math.max(least, change.replicasLeast);
         elapsedMs = Math.max(elapsedMs, change.elapsedMs);
       }
       const start = (reads * 31) % Math.max(1, keys.length - READS_WHILE_MOVING);
@@ -252,8 +252,8 @@ function spread(status: GetStatusResponse): string {
 
 function movedLine({ replicas, records, least, seconds, reads }: Moved): string {
   return (
-    `${plural(replicas, 'bucket copy').replace('copys', 'copies')}, ${plural(records, 'record')} ` +
-    `(least possible ${count(least)}) in ${seconds.toFixed(1)} s; ` +
+    `${count(replicas)} bucket copies (least possible ${count(least)}), ` +
+    `${plural(records, 'record')} in ${seconds.toFixed(1)} s; ` +
     `${count(reads)} reads meanwhile, all correct`
   );
 }

@@ -20,7 +20,7 @@ export interface ViewChangeStatus {
   readonly recordsPlanned: number;
   readonly recordsMoved: number;
   readonly bytesMoved: number;
-  readonly recordsLeast: number;
+  readonly replicasLeast: number;
   readonly elapsedMs: number;
   readonly fromEpoch: Epoch;
 }
@@ -79,7 +79,7 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
     records,
     underReplicated: short.length,
     unavailable: lost.length,
-    viewChange: viewChange(view, records, inputs),
+    viewChange: viewChange(view, inputs),
     brake,
     warnings,
   };
@@ -101,7 +101,7 @@ function memberStatuses(view: View, { reports, silentMs }: StatusInputs): Member
   });
 }
 
-function viewChange(view: View, records: number, inputs: StatusInputs): ViewChangeStatus {
+function viewChange(view: View, inputs: StatusInputs): ViewChangeStatus {
   const { progress, reports, now, waiting } = inputs;
   const missing = view.rows.some((row) => learnersOf(row).length > 0);
   // The sum of the servers' message vectors: what they still have to send.
@@ -118,7 +118,7 @@ function viewChange(view: View, records: number, inputs: StatusInputs): ViewChan
     recordsPlanned: progress.records + (missing ? left : 0),
     recordsMoved: progress.records,
     bytesMoved: progress.bytes,
-    recordsLeast: Math.round((progress.least * records) / Math.max(1, view.rows.length)),
+    replicasLeast: progress.least,
     elapsedMs: progress.elapsedMs(now),
     fromEpoch: progress.fromEpoch,
   };

@@ -201,9 +201,17 @@ export class Driver implements Outbox {
     if (this.stopped) return;
     this.later.push(input);
     if (this.running) return;
+    this.drain();
+    this.endBatchSoon();
+  }
+
+  /** Carry out the inputs, and those that they give rise to; how many there were. */
+  private drain(): number {
+    let inputs = 0;
     this.running = true;
     try {
       for (let next = this.later.shift(); next !== undefined; next = this.later.shift()) {
+        inputs += 1;
         next(monotonicMs());
       }
     } catch (error) {
@@ -212,18 +220,23 @@ export class Driver implements Outbox {
     } finally {
       this.running = false;
     }
+    return inputs;
+  }
+
+  private endBatchSoon(): void {
     if (this.flushing) return;
     this.flushing = true;
     setImmediate(() => {
       this.flushing = false;
-      this.flush();
+      this.endBatch();
     });
   }
 
-  /** The batch ends. What the flush itself gives rise to is the next batch. */
-  private flush(): void {
+  private endBatch(): void {
     if (this.stopped) return;
-    this.run((now) => this.machine.flush(now, this));
+    this.later.push((now) => this.machine.flush(now, this));
+    // What the end of a batch gives rise to is the next batch; on its own it is none.
+    if (this.drain() > 1) this.endBatchSoon();
   }
 
   private tick(): void {

@@ -60,7 +60,7 @@ const status: GetStatusResponse = {
     recordsPlanned: 3000,
     recordsMoved: 700,
     bytesMoved: 2048,
-    recordsLeast: 2900,
+    replicasLeast: 3,
     elapsedMs: 1500,
     fromEpoch: 4,
   },
@@ -96,7 +96,7 @@ describe('status', () => {
       buckets: 2,
       records: 1500,
       under_replicated: 1,
-      view_change: { phase: 'moving', replicas_planned: 4, records_least: 2900, seconds: 1.5 },
+      view_change: { phase: 'moving', replicas_planned: 4, replicas_least: 3, seconds: 1.5 },
     });
   });
 

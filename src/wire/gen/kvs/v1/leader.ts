@@ -140,8 +140,8 @@ export interface ViewChangeStatus {
   recordsPlanned: number;
   recordsMoved: number;
   bytesMoved: number;
-  /** The fewest records any plan with this balance could move. */
-  recordsLeast: number;
+  /** The fewest replicas any plan with the same number of buckets on each server would place. */
+  replicasLeast: number;
   elapsedMs: number;
   fromEpoch: number;
 }
@@ -1782,7 +1782,7 @@ function createBaseViewChangeStatus(): ViewChangeStatus {
     recordsPlanned: 0,
     recordsMoved: 0,
     bytesMoved: 0,
-    recordsLeast: 0,
+    replicasLeast: 0,
     elapsedMs: 0,
     fromEpoch: 0,
   };
@@ -1808,8 +1808,8 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     if (message.bytesMoved !== 0) {
       writer.uint32(48).uint64(message.bytesMoved);
     }
-    if (message.recordsLeast !== 0) {
-      writer.uint32(56).uint64(message.recordsLeast);
+    if (message.replicasLeast !== 0) {
+      writer.uint32(56).uint32(message.replicasLeast);
     }
     if (message.elapsedMs !== 0) {
       writer.uint32(64).uint64(message.elapsedMs);
@@ -1886,7 +1886,7 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
               break;
             }
 
-            message.recordsLeast = longToNumber(reader.uint64());
+            message.replicasLeast = reader.uint32();
             continue;
           }
           case 8: {
@@ -1945,10 +1945,10 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
         : isSet(object.bytes_moved)
         ? globalThis.Number(object.bytes_moved)
         : 0,
-      recordsLeast: isSet(object.recordsLeast)
-        ? globalThis.Number(object.recordsLeast)
-        : isSet(object.records_least)
-        ? globalThis.Number(object.records_least)
+      replicasLeast: isSet(object.replicasLeast)
+        ? globalThis.Number(object.replicasLeast)
+        : isSet(object.replicas_least)
+        ? globalThis.Number(object.replicas_least)
         : 0,
       elapsedMs: isSet(object.elapsedMs)
         ? globalThis.Number(object.elapsedMs)
@@ -1983,8 +1983,8 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     if (message.bytesMoved !== 0) {
       obj.bytesMoved = Math.round(message.bytesMoved);
     }
-    if (message.recordsLeast !== 0) {
-      obj.recordsLeast = Math.round(message.recordsLeast);
+    if (message.replicasLeast !== 0) {
+      obj.replicasLeast = Math.round(message.replicasLeast);
     }
     if (message.elapsedMs !== 0) {
       obj.elapsedMs = Math.round(message.elapsedMs);
@@ -2006,7 +2006,7 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     message.recordsPlanned = object.recordsPlanned ?? 0;
     message.recordsMoved = object.recordsMoved ?? 0;
     message.bytesMoved = object.bytesMoved ?? 0;
-    message.recordsLeast = object.recordsLeast ?? 0;
+    message.replicasLeast = object.replicasLeast ?? 0;
     message.elapsedMs = object.elapsedMs ?? 0;
     message.fromEpoch = object.fromEpoch ?? 0;
     return message;

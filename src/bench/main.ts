@@ -1,0 +1,48 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+
+import { Command } from 'commander';
+
+import { LocalCluster } from '../cli/local-cluster.js';
+import { connect, type KvsClient } from '../client/index.js';
+import { measureFailover } from './failover.js';
+import { measureJoin } from './join.js';
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Runs one measurement on a cluster of its own, and leaves nothing behind. */
+async function onCluster(measure: (cluster: LocalCluster) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'kvs-bench-'));
+  const cluster = new LocalCluster({ directory });
+  process.once('exit', () => {
+    for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
+  });
+  try {
+    await measure(cluster);
+  } finally {
+    await cluster.killAll();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const open = (leader: string): Promise<KvsClient> => connect({ leader, timeoutMs: 30_000 });
+
+const program = new Command('bench')
+  .description('Measures real clusters on this machine.')
+  .showHelpAfterError();
+program
+  .command('failover')
+  .description('how long writes wait when a server is killed, at default settings')
+  .option('--rounds <n>', 'kills', Number, 10)
+  .action(({ rounds }: { rounds: number }) =>
+    onCluster((cluster) => measureFailover(cluster, open, rounds, say)),
+  );
+program
+  .command('join')
+  .description('what a server that joins under load costs: failed requests, moved records')
+  .action(() => onCluster((cluster) => measureJoin(cluster, open, say)));
+await program.parseAsync();
