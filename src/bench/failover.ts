@@ -82,12 +82,6 @@ async function kill(
   await pause(AFTER_MS);
   await load.stop();
   const after = load.samples.filter(({ endMs }) => endMs >= killedMs);
-  const slowest = (samples: readonly Sample[]): Sample | null =>
-    samples.reduce<Sample | null>(
-      (most, sample) =>
-        most === null || sample.endMs - sample.startMs > most.endMs - most.startMs ? sample : most,
-      null,
-    );
   const worst = slowest(after.filter(({ bucket }) => affected.has(bucket)));
   const others = after.filter(({ bucket }) => !affected.has(bucket));
   const slowestOther = slowest(others);
@@ -101,6 +95,11 @@ async function kill(
     othersMs: slowestOther === null ? 0 : slowestOther.endMs - slowestOther.startMs,
     othersDone: others.filter(({ endMs }) => endMs < recoveredMs).length,
   };
+}
+
+function slowest(samples: readonly Sample[]): Sample | null {
+  const lasted = ({ startMs, endMs }: Sample): number => endMs - startMs;
+  return samples.toSorted((a, b) => lasted(b) - lasted(a))[0] ?? null;
 }
 
 /** Buckets that had a replica there: a write needs every one. */

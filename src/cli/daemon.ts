@@ -102,8 +102,9 @@ async function live(
   options: CommonOptions,
   start: () => Promise<Running>,
 ): Promise<number> {
-  const stopping = firstSignal();
-  const running = await start();
+  let running: Running | null = null;
+  const stopping = firstSignal(() => running !== null);
+  running = await start();
   const ended = running.failed.then((error) => ({ error }));
   await ready(running, options);
   const end = await Promise.race([stopping.then(() => null), ended]);
@@ -119,12 +120,12 @@ async function live(
  * Resolves with the first SIGINT or SIGTERM; the second one ends the process at once, and so does
  * the first while nothing runs yet that could be stopped.
  */
-function firstSignal(): Promise<void> {
+function firstSignal(runs: () => boolean): Promise<void> {
   return new Promise((resolve) => {
     let seen = false;
     for (const [signal, code] of Object.entries(SIGNALS)) {
       process.on(signal, () => {
-        if (seen) process.exit(code);
+        if (seen || !runs()) process.exit(code);
         seen = true;
         resolve();
       });

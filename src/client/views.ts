@@ -4,7 +4,7 @@ import type { Epoch } from '../core/ids.js';
 import { Code } from '../core/refusal.js';
 import { applyDelta, type View } from '../core/view.js';
 import { parseAddresses } from '../transport/address.js';
-import { KvsError } from '../transport/status.js';
+import { KvsError, reasonOf } from '../transport/status.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import { KeyValueServiceClient } from '../wire/gen/kvs/v1/kv.js';
 import { type GetStatusResponse, LeaderServiceClient } from '../wire/gen/kvs/v1/leader.js';
@@ -161,7 +161,7 @@ export class ViewSource {
       const deadline = Date.now() + Math.min(CALL_MS, this.timeoutMs);
       start(
         (error, response) => {
-          if (error !== null) this.lastProblem = `${address}: ${error.details}`;
+          if (error !== null) this.lastProblem = `${address}: ${reasonOf(error)}`;
           resolve(error === null ? response : null);
         },
         new Metadata(),

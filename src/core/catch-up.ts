@@ -9,6 +9,7 @@ import {
   SnapshotChunk,
 } from './message.js';
 import type { Primary } from './primary.js';
+import { isUp } from './view.js';
 
 /** A learner this close to the end of the log begins to count for commits. */
 const NEAR_ENTRIES = 256;
@@ -38,7 +39,8 @@ export class CatchUp {
     follower.mode = 'probe';
     follower.match = 0;
     follower.sentMs = -Infinity;
-    if (!host.beginTransfer()) return;
+    // One that is down would only keep a permit from others.
+    if (!isUp(host.view, follower.ordinal) || !host.beginTransfer()) return;
     follower.permit = true;
     follower.sentMs = host.now;
     host.send(follower.ordinal, new LearnProbe(primary.bucket.id, primary.ballot));
@@ -121,6 +123,8 @@ export class CatchUp {
     if (!primary.ready) return;
     for (const follower of primary.followers.values()) {
       if (!follower.learner || follower.mode !== 'replicate') continue;
+      // In a view where it is up: should we restart, we find that view, and count it again.
+      if (!isUp(host.view, follower.ordinal)) continue;
       if (!follower.counted) {
         if (bucket.last - follower.match > NEAR_ENTRIES) continue;
         follower.counted = true;

@@ -21,6 +21,8 @@ export class Follower {
   countedFrom: Sequence = 0;
   /** The commit point last told; -1 when nothing was told under this ballot yet. */
   toldCommit: Sequence = -1;
+  /** How far it says that it has applied the log. */
+  applied: Sequence = 0;
   sentMs = -Infinity;
   proposedMs = -Infinity;
   /** When a gap was last answered by sending again. */

@@ -26,6 +26,8 @@ export class PrepareAck {
     readonly bucket: BucketId,
     readonly ballot: Ballot,
     readonly upTo: Sequence,
+    /** How far the sender has applied the log. */
+    readonly commitPoint: Sequence,
   ) {}
 }
 

@@ -7,11 +7,13 @@ import { type Ballot, type Epoch, makeBallot, type Ordinal, type Sequence } from
 import type { TakeoverWait } from './lease.js';
 import { Prepare, type PrepareAck, type PrepareRefused, RefusedBecause } from './message.js';
 import { Serving } from './serving.js';
-import { type BucketRow, learnersOf, MemberState } from './view.js';
+import { type BucketRow, isUp, learnersOf } from './view.js';
 
 const MESSAGE_ENTRIES = 1024;
 const MESSAGE_BYTES = 1024 * 1024;
 const RESEND_CAP_MS = 2000;
+/** How long the commit point waits for entries to ride on. */
+const TELL_COMMIT_MS = 50;
 /** Gaps reported within this time of a rewind are of messages sent before it. */
 const GAP_PAUSE_MS = 20;
 
@@ -146,6 +148,7 @@ export class Primary {
     if (follower === undefined || message.ballot !== this.ballot) return;
     if (follower.mode !== 'replicate' && follower.mode !== 'log') return;
     if (message.upTo >= follower.next) return;
+    if (message.commitPoint > follower.applied) follower.applied = message.commitPoint;
     if (message.upTo > follower.match) {
       follower.match = message.upTo;
       follower.resendMs = this.host.settings.resendMs;
@@ -239,8 +242,11 @@ export class Primary {
       return;
     }
     if (follower.toldCommit < 0) this.sendEntries(follower, [], true);
-    else if (follower.toldCommit < bucket.commitPoint && host.now - follower.sentMs > 50) {
-      this.sendEntries(follower, [], false);
+    else if (follower.applied < bucket.commitPoint) {
+      // The commit point rides on the next entries; without any, it is told on its own.
+      const told = follower.toldCommit === bucket.commitPoint;
+      const waitMs = told ? host.settings.resendMs : TELL_COMMIT_MS;
+      if (host.now - follower.sentMs > waitMs) this.sendEntries(follower, [], false);
     }
   }
 
@@ -297,9 +303,8 @@ export class Primary {
       if (this.followers.has(ordinal)) continue;
       const { resendMs } = host.settings;
       const follower = new Follower(ordinal, learner, bucket.commitPoint, resendMs);
-      const up = host.view.members.get(ordinal)?.state === MemberState.Up;
-      // One that is down cannot be admitted: its going down changed the bucket epoch.
-      if (learner && up && row.epoch === this.resumedEpoch) {
+      // One that is down in this view was not proposed in it.
+      if (learner && isUp(host.view, ordinal) && row.epoch === this.resumedEpoch) {
         follower.counted = true;
         follower.countedFrom = bucket.last;
       }

@@ -24,10 +24,9 @@ export function onPrepare(bucket: Bucket, from: Ordinal, message: Prepare, host:
   if (message.settle) settle(bucket, end, message, host);
   if (end > bucket.matched) bucket.matched = end;
   commitUpTo(bucket, Math.min(message.commitPoint, bucket.matched), host);
-  if (message.entries.length > 0 || message.settle) {
-    // Durable first (D2); duplicates of an unflushed message wait for the same flush.
-    host.outbox.sendAfter(from, new PrepareAck(bucket.id, message.ballot, bucket.matched));
-  }
+  // Durable first (D2); duplicates of an unflushed message wait for the same flush.
+  const { id, matched, commitPoint } = bucket;
+  host.outbox.sendAfter(from, new PrepareAck(id, message.ballot, matched, commitPoint));
 }
 
 export function refuse(

@@ -88,6 +88,10 @@ export function primaryOf(view: View, bucket: BucketId): Ordinal | undefined {
   return view.rows[bucket]?.replicas[0];
 }
 
+export function isUp(view: View, server: Ordinal): boolean {
+  return view.members.get(server)?.state === MemberState.Up;
+}
+
 /** Learners of a row: targets that are not replicas yet. */
 export function learnersOf(row: BucketRow): Ordinal[] {
   return row.target.filter((ordinal) => !row.replicas.includes(ordinal));

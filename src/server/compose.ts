@@ -12,8 +12,8 @@ import type { Logger } from '../transport/log.js';
 import { Listener } from '../transport/server.js';
 import { KeyValueServiceService } from '../wire/gen/kvs/v1/kv.js';
 import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
+import { Door } from './door.js';
 import { Driver, monotonicMs } from './driver.js';
-import { Gateway } from './gateway.js';
 import { LeaderLink, type Registration, type RegistrationRefused } from './leader-link.js';
 import { PeerNetwork } from './network.js';
 import { keyValueService } from './service.js';
@@ -65,6 +65,7 @@ class ServerProcess {
   private driver: Driver | null = null;
   private network: PeerNetwork | null = null;
   private link: LeaderLink | null = null;
+  private readonly door = new Door(() => this.storage.identity.clusterId);
   private serving = false;
 
   constructor(
@@ -79,8 +80,6 @@ class ServerProcess {
     const ready = (): boolean => this.serving;
     this.http = new HttpListener({ ready, metrics: this.metrics() });
     const http = await this.http.listen(options.http);
-    // The address must be known before registering, the services before binding: they refuse
-    // until the driver is there.
     this.addServices();
     const listen = await this.listener.listen(options.listen);
     await this.join(options.advertise ?? listen);
@@ -189,6 +188,7 @@ class ServerProcess {
       fail,
     );
     this.network = network;
+    this.door.open(driver);
     this.options.log.info({ ordinal, cluster: clusterId }, 'serving');
     driver.start();
     return driver;
@@ -196,41 +196,8 @@ class ServerProcess {
 
   private addServices(): void {
     const { server } = this.listener;
-    const driver = (): Driver => {
-      if (this.driver === null) throw new Error('bug: a call was served before the start');
-      return this.driver;
-    };
-    const starting = { code: 14, details: 'the server is starting; try again' };
-    let service: ReturnType<typeof keyValueService> | null = null;
-    const ready = (): ReturnType<typeof keyValueService> | null => {
-      if (this.driver !== null) service ??= keyValueService(driver(), new Gateway(driver()));
-      return service;
-    };
-    server.addService(KeyValueServiceService, {
-      exchange: (call) => {
-        const made = ready();
-        if (made === null) call.emit('error', starting);
-        else made.exchange(call);
-      },
-      get: (call, done) => ready()?.get(call, done) ?? (this.driver ? undefined : done(starting)),
-      set: (call, done) => ready()?.set(call, done) ?? (this.driver ? undefined : done(starting)),
-      delete: (call, done) =>
-        ready()?.delete(call, done) ?? (this.driver ? undefined : done(starting)),
-      setR: (call, done) => ready()?.setR(call, done) ?? (this.driver ? undefined : done(starting)),
-      getServerView: (call, done) =>
-        ready()?.getServerView(call, done) ?? (this.driver ? undefined : done(starting)),
-    } as ReturnType<typeof keyValueService>);
-    const peer: PeerServiceServer = {
-      send: (call, done) => {
-        if (this.driver === null) done(starting);
-        else {
-          servePeer(call, done, {
-            clusterId: this.storage.identity.clusterId,
-            receive: (from, messages) => driver().receive(from, messages),
-          });
-        }
-      },
-    };
+    server.addService(KeyValueServiceService, keyValueService(this.door));
+    const peer: PeerServiceServer = { send: (call, done) => servePeer(call, done, this.door) };
     server.addService(PeerServiceService, peer);
   }
 

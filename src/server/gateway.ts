@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import type { ClientId } from '../core/ids.js';
 import { afterDoubt, type Operation, readdressed, type Result } from '../core/operation.js';
 import { CODES } from '../core/refusal.js';
-import { type Driver, monotonicMs } from './driver.js';
+import type { OperationSink } from '../transport/stream.js';
+import { monotonicMs } from './driver.js';
 
 const RETRY_MS = 50;
 
@@ -17,7 +18,7 @@ export class Gateway {
   private last = 0;
   private readonly open = new Set<number>();
 
-  constructor(private readonly driver: Driver) {}
+  constructor(private readonly sink: OperationSink) {}
 
   /** Client id, number and settled mark for a write that came without. */
   number(): { client: ClientId; clientSequence: number; settledBelow: number } {
@@ -43,7 +44,7 @@ export class Gateway {
     answer: (result: Result) => void,
   ): void {
     const left = Math.max(1, Math.round(deadlineMs - monotonicMs()));
-    this.driver.submit(readdressed(operation, 0, left, 0), (result) => {
+    this.sink.submit(readdressed(operation, 0, left, 0), (result) => {
       const { retryable, noEffect } = CODES[result.code];
       const unsure = uncertain || !noEffect;
       if (retryable && monotonicMs() + RETRY_MS < deadlineMs) {

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { ViewUpdate } from '../core/message.js';
 import { type LeaderMessage } from '../core/message.js';
 import type { View } from '../core/view.js';
+import { reasonOf } from '../transport/status.js';
 import { leaderMessageToWire } from '../wire/convert-leader.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import {
@@ -103,7 +104,7 @@ export class LeaderLink {
     let said = saidMs;
     if (failures === 0 || now - saidMs >= SAY_EVERY_MS) {
       const leaders = this.addresses.join(', ');
-      this.log.warn(`waiting for the view leader at ${leaders}: ${error.details}`);
+      this.log.warn(`waiting for the view leader at ${leaders}: ${reasonOf(error)}`);
       said = now;
     }
     this.turn += 1;
@@ -141,7 +142,7 @@ export class LeaderLink {
       if (message?.$case === 'update') this.onUpdate(viewUpdateFromWire(message.value));
       else if (message?.$case === 'refused') again(message.value.message);
     });
-    stream.on('error', (error: ServiceError) => again(error.details));
+    stream.on('error', (error: ServiceError) => again(reasonOf(error)));
     stream.on('end', () => again('closed by the view leader'));
   }
 }

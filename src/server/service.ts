@@ -8,8 +8,8 @@ import { asBuffer, toBinary, WireError } from '../wire/binary.js';
 import { conditionFromWire, writeFromWire } from '../wire/convert-operation.js';
 import { viewToWire } from '../wire/convert-view.js';
 import type { KeyValueServiceServer } from '../wire/gen/kvs/v1/kv.js';
-import type { Driver } from './driver.js';
-import type { Gateway } from './gateway.js';
+import type { Door } from './door.js';
+import { Gateway } from './gateway.js';
 
 const DEFAULT_TIMEOUT_MS = 5000;
 
@@ -20,11 +20,12 @@ interface Numbered {
 }
 
 /** The key-value service: frames for the library, unary calls for everyone else. */
-export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServiceServer {
+export function keyValueService(door: Door): KeyValueServiceServer {
+  const gateway = new Gateway(door);
   const place = (result: Result): { epoch: number; bucket: number; server: string } => ({
     epoch: result.epoch,
     bucket: result.bucket,
-    server: driver.machine.view.members.get(result.server)?.address ?? '',
+    server: door.view?.members.get(result.server)?.address ?? '',
   });
   /** Build the operation, have it carried out, and answer or refuse the call. */
   const serve = <Q, A>(
@@ -53,7 +54,7 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
     return { client: toBinary(client), clientSequence, settledBelow: 0 };
   };
   return {
-    exchange: (call) => serveExchange(call, driver),
+    exchange: (call) => serveExchange(call, door),
     get: (call, done) =>
       serve(
         call,
@@ -134,7 +135,11 @@ export function keyValueService(driver: Driver, gateway: Gateway): KeyValueServi
           return { txid: `${id}-${clientSequence}`, version, participants, epoch };
         },
       ),
-    getServerView: (_call, done) => done(null, { view: viewToWire(driver.machine.view) }),
+    getServerView: (_call, done) => {
+      const { view } = door;
+      if (view !== null) done(null, { view: viewToWire(view) });
+      else done(serviceError(Code.Unavailable, 'this server has no view yet'));
+    },
   };
 }
 

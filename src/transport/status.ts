@@ -52,6 +52,11 @@ export function codeOf(error: ServiceError): string {
   return String(error.metadata.get(CODE_KEY)[0] ?? status[error.code]);
 }
 
+/** What went wrong with a call, without the words that the gRPC library puts around it. */
+export function reasonOf({ details }: Pick<ServiceError, 'details'>): string {
+  return /Last error: (?:Error: )?(.*?)\.? Resolution note/.exec(details)?.[1] ?? details;
+}
+
 function codeMetadata(name: string): Metadata {
   const metadata = new Metadata();
   metadata.set(CODE_KEY, name);

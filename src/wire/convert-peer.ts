@@ -96,7 +96,7 @@ function fromWire({ $case, value }: Wire): PeerMessage {
     case 'prepare':
       return prepareFromWire(value);
     case 'prepareAck':
-      return new PrepareAck(value.bucket, value.ballot, value.upTo);
+      return new PrepareAck(value.bucket, value.ballot, value.upTo, value.commitPoint);
     case 'prepareRefused':
       return refusedFromWire(value);
     case 'beacon':

@@ -167,6 +167,8 @@ export interface PrepareAck {
   ballot: number;
   /** Every entry up to this one is durable here and equal to the primary's. */
   upTo: number;
+  /** How far the sender has applied the log. */
+  commitPoint: number;
 }
 
 export interface PrepareRefused {
@@ -1574,7 +1576,7 @@ export const Prepare: MessageFns<Prepare> = {
 };
 
 function createBasePrepareAck(): PrepareAck {
-  return { bucket: 0, ballot: 0, upTo: 0 };
+  return { bucket: 0, ballot: 0, upTo: 0, commitPoint: 0 };
 }
 
 export const PrepareAck: MessageFns<PrepareAck> = {
@@ -1587,6 +1589,9 @@ export const PrepareAck: MessageFns<PrepareAck> = {
     }
     if (message.upTo !== 0) {
       writer.uint32(24).uint64(message.upTo);
+    }
+    if (message.commitPoint !== 0) {
+      writer.uint32(32).uint64(message.commitPoint);
     }
     return writer;
   },
@@ -1628,6 +1633,14 @@ export const PrepareAck: MessageFns<PrepareAck> = {
             message.upTo = longToNumber(reader.uint64());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.commitPoint = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1649,6 +1662,11 @@ export const PrepareAck: MessageFns<PrepareAck> = {
         : isSet(object.up_to)
         ? globalThis.Number(object.up_to)
         : 0,
+      commitPoint: isSet(object.commitPoint)
+        ? globalThis.Number(object.commitPoint)
+        : isSet(object.commit_point)
+        ? globalThis.Number(object.commit_point)
+        : 0,
     };
   },
 
@@ -1663,6 +1681,9 @@ export const PrepareAck: MessageFns<PrepareAck> = {
     if (message.upTo !== 0) {
       obj.upTo = Math.round(message.upTo);
     }
+    if (message.commitPoint !== 0) {
+      obj.commitPoint = Math.round(message.commitPoint);
+    }
     return obj;
   },
 
@@ -1674,6 +1695,7 @@ export const PrepareAck: MessageFns<PrepareAck> = {
     message.bucket = object.bucket ?? 0;
     message.ballot = object.ballot ?? 0;
     message.upTo = object.upTo ?? 0;
+    message.commitPoint = object.commitPoint ?? 0;
     return message;
   },
 };

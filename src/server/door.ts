@@ -1,0 +1,45 @@
+import type { Ordinal } from '../core/ids.js';
+import type { PeerMessage } from '../core/message.js';
+import { NO_RECORDS, type Operation, Result } from '../core/operation.js';
+import { Code } from '../core/refusal.js';
+import type { View } from '../core/view.js';
+import type { PeerSink } from '../transport/link.js';
+import type { OperationSink } from '../transport/stream.js';
+import type { Driver } from './driver.js';
+
+/**
+ * Where everything from outside comes in. The port must be bound before the server can register,
+ * and the driver runs only when it belongs to a cluster: until then operations are refused.
+ */
+export class Door implements OperationSink, PeerSink {
+  private driver: Driver | null = null;
+
+  constructor(private readonly belongsTo: () => string) {}
+
+  open(driver: Driver): void {
+    this.driver = driver;
+  }
+
+  get clusterId(): string {
+    return this.belongsTo();
+  }
+
+  /** The view held; null before there is one. */
+  get view(): View | null {
+    return this.driver?.machine.view ?? null;
+  }
+
+  submit(operation: Operation, answer: (result: Result) => void): void {
+    if (this.driver !== null) {
+      this.driver.submit(operation, answer);
+      return;
+    }
+    const detail = 'this server is starting: it waits for its view leader';
+    answer(new Result(Code.Unavailable, false, null, 0, 0, 0, 0, 0, detail, NO_RECORDS, false, 0));
+  }
+
+  /** What arrives too early is lost; the protocol says it again. */
+  receive(from: Ordinal, messages: readonly PeerMessage[]): void {
+    this.driver?.receive(from, messages);
+  }
+}
