@@ -191,6 +191,12 @@ export class Primary {
     this.sendPrepared(follower);
   }
 
+  /** The server started again: it knows its log, but not how much of it is committed. */
+  onRestarted(server: Ordinal): void {
+    const follower = this.followers.get(server);
+    if (follower !== undefined) follower.applied = 0;
+  }
+
   /** The own log is durable up to `upTo`. */
   onLogged(ballot: Ballot, upTo: Sequence): void {
     if (ballot !== this.ballot || upTo <= this.durable) return;

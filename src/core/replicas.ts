@@ -58,6 +58,10 @@ export class Replicas {
       if (row === before.rows[bucket]) continue;
       wait = this.takeRole(bucket, row, skipped, resuming, wait);
     }
+    for (const [ordinal, { incarnation }] of view.members) {
+      if (before.members.get(ordinal)?.incarnation === incarnation) continue;
+      for (const primary of this.primaries) primary.onRestarted(ordinal);
+    }
   }
 
   /**
