@@ -98,8 +98,11 @@ async function kill(
 }
 
 function slowest(samples: readonly Sample[]): Sample | null {
-  const lasted = ({ startMs, endMs }: Sample): number => endMs - startMs;
-  return samples.toSorted((a, b) => lasted(b) - lasted(a))[0] ?? null;
+  return samples.toSorted((a, b) => lastedMs(b) - lastedMs(a))[0] ?? null;
+}
+
+function lastedMs({ startMs, endMs }: Sample): number {
+  return endMs - startMs;
 }
 
 /** Buckets that had a replica there: a write needs every one. */

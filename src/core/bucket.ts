@@ -85,11 +85,11 @@ export class Bucket {
           value: entry.value ?? EMPTY,
           version: entry.version,
         });
-        this.recordResult(entry, true, 1);
+        this.recordResult(entry, true, 0);
         break;
       case EntryKind.Delete:
         store.remove(this.id, entry.key);
-        this.recordResult(entry, true, 1);
+        this.recordResult(entry, true, 0);
         break;
       case EntryKind.Intent:
         this.intents.set(transactionKey(entry.client, entry.clientSequence), entry);

@@ -47,24 +47,33 @@ class Placement {
     this.quota = quotas(servers, bucketCount * replicas, bucketCount, this.loads);
   }
 
-  /** Take replicas from servers that are over their quota. */
+  /**
+   * Take replicas from servers that are over their quota; first where another server can take
+   * every place of the set that is free then, since otherwise a third one has to move.
+   */
   shed(): void {
-    for (const { ordinal, id } of this.servers) {
-      let over = this.load(ordinal) - this.room(ordinal);
-      if (over <= 0) continue;
-      const held = this.sets
-        .map((set, bucket) => ({ set, order: murmur3(`${id}/${bucket}`) }))
-        .filter(({ set }) => set.includes(ordinal))
-        .toSorted((a, b) => a.order - b.order);
-      for (const { set } of held) {
-        if (over === 0) break;
-        // Someone else must be able to take it.
-        if (!this.servers.some((other) => this.open(other.ordinal) && !set.includes(other.ordinal)))
-          continue;
-        set.splice(set.indexOf(ordinal), 1);
-        this.count(ordinal, -1);
-        over -= 1;
-      }
+    for (const allPlaces of [true, false]) {
+      for (const server of this.servers) this.shedFrom(server, allPlaces);
+    }
+  }
+
+  private shedFrom({ ordinal, id }: Candidate, allPlaces: boolean): void {
+    let over = this.load(ordinal) - this.room(ordinal);
+    if (over <= 0) return;
+    const held = this.sets
+      .map((set, bucket) => ({ set, order: murmur3(`${id}/${bucket}`) }))
+      .filter(({ set }) => set.includes(ordinal))
+      .toSorted((a, b) => a.order - b.order);
+    for (const { set } of held) {
+      if (over === 0) return;
+      const takers = this.servers.filter(
+        (other) => this.open(other.ordinal) && !set.includes(other.ordinal),
+      );
+      const free = allPlaces ? this.replicas - set.length + 1 : 1;
+      if (takers.length < free) continue;
+      set.splice(set.indexOf(ordinal), 1);
+      this.count(ordinal, -1);
+      over -= 1;
     }
   }
 

@@ -118,12 +118,17 @@ export class Node implements Outbox {
   }
 
   answer(request: number, result: Result): void {
-    this.cluster.results.set(request, result);
+    const origin = this.cluster.forwards.get(request);
+    if (origin === undefined) this.cluster.results.set(request, result);
+    else origin.node.machine.onForwarded(origin.request, result, this.cluster.now, origin.node);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
-    const target = this.cluster.nodes.get(to);
-    target?.machine.submit(request, operation, this.cluster.now, target);
+    const { nodes, forwards, now } = this.cluster;
+    const target = nodes.get(to);
+    const forwarded = this.cluster.newRequest();
+    forwards.set(forwarded, { node: this, request });
+    target?.machine.submit(forwarded, operation, now, target);
   }
 
   scan(token: number, bucket: BucketId, after: Key, limit: number): void {
@@ -199,6 +204,8 @@ export class Cluster {
   packets: Packet[] = [];
   readonly nodes = new Map<Ordinal, Node>();
   readonly results = new Map<number, Result>();
+  /** Requests that a server handed to another one. */
+  readonly forwards = new Map<number, { readonly node: Node; readonly request: number }>();
   /** Packets that the network loses. */
   lost: (packet: Packet) => boolean = () => false;
   private nextRequest = 1;
@@ -226,6 +233,19 @@ export class Cluster {
       node.machine.peer(0, new ViewUpdate(view, null), this.now, node);
     }
     this.settle();
+  }
+
+  /** Hand a view to one server, and let nothing follow from it yet. */
+  deliver(view: View, to: Ordinal): void {
+    const node = this.node(to);
+    node.machine.peer(0, new ViewUpdate(view, null), this.now, node);
+    // Adopted when it is durable.
+    node.finishWork();
+  }
+
+  /** End the batch of inputs on every server. */
+  endBatch(): void {
+    for (const node of this.nodes.values()) node.machine.flush(this.now, node);
   }
 
   /** Deliver and flush until nothing is under way. */
@@ -258,7 +278,7 @@ export class Cluster {
 
   /** Submit without waiting; the result appears in `results`. */
   submit(at: Ordinal, operation: Operation): number {
-    const request = this.nextRequest++;
+    const request = this.newRequest();
     const node = this.node(at);
     node.machine.submit(request, operation, this.now, node);
     return request;
@@ -271,12 +291,20 @@ export class Cluster {
     return this.results.get(request);
   }
 
+  newRequest(): number {
+    return this.nextRequest++;
+  }
+
   get(key: string): Operation {
     return operationOf(OperationKind.Get, key, null, 0);
   }
 
   set(key: string, value: string, number = this.nextWrite++): Operation {
     return operationOf(OperationKind.Set, key, value, number);
+  }
+
+  delete(key: string, number = this.nextWrite++): Operation {
+    return operationOf(OperationKind.Delete, key, null, number);
   }
 
   setIf(key: string, value: string, version: number): Operation {

@@ -130,6 +130,138 @@ describe('lease and takeover', () => {
   });
 });
 
+describe('retries (D4)', () => {
+  test('a late copy of a delete that found nothing does not delete a later value', () => {
+    const cluster = three();
+    const gone = cluster.run(1, cluster.delete('k', 5));
+    expect(gone).toMatchObject({ code: Code.Ok, found: false });
+    cluster.run(1, cluster.set('k', 'v', 6));
+    expect(cluster.run(1, cluster.delete('k', 5))).toMatchObject({
+      version: gone?.version,
+      found: false,
+    });
+    expect(text(cluster.run(1, cluster.get('k')))).toBe('v');
+  });
+
+  test('a retry is told what the first attempt replaced', () => {
+    const cluster = three();
+    const first = cluster.run(1, cluster.set('k', 'a', 1));
+    const second = cluster.run(1, cluster.set('k', 'b', 2));
+    expect(second?.previous).toBe(first?.version);
+    expect(cluster.run(1, cluster.set('k', 'b', 2))).toEqual(second);
+    const deleted = cluster.run(1, cluster.delete('k', 3));
+    expect(deleted).toMatchObject({ found: true, previous: second?.version });
+    expect(cluster.run(1, cluster.delete('k', 3))).toEqual(deleted);
+  });
+
+  test('what a fallen primary had logged is not reported as refused', () => {
+    const cluster = three();
+    // Server 1 logs a write that reaches nobody; server 2 takes over and writes the key.
+    cluster.lost = ({ from, to }) => from === 1 || to === 1;
+    const request = cluster.submit(1, cluster.setIf('k', 'v', 0));
+    cluster.settle();
+    const second = viewOf(2, rowOf(2, [2, 3], [2, 1, 3]), [1, 2, 3]);
+    cluster.adopt(second, [2, 3]);
+    cluster.pass(1000);
+    expect(cluster.run(2, cluster.set('k', 'w'))?.code).toBe(Code.Ok);
+    cluster.lost = () => false;
+    cluster.adopt(second, [1]);
+    cluster.pass(100);
+    // Its condition is not met at the new primary, but that proves nothing about the first log.
+    expect(cluster.results.get(request)?.code).toBe(Code.OutcomeUnknown);
+  });
+
+  test('a step of the wall clock ages nothing: rows carry the time that primaries counted', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'a', 1));
+    cluster.pass(1000);
+    cluster.restart(1, 2);
+    cluster.pass(2000);
+    cluster.run(1, cluster.set('k', 'b', 2));
+    const stamps = cluster.node(1).log.flatMap((record) => {
+      return record.type === 'entry' ? [record.entry.atMs] : [];
+    });
+    expect(stamps[0]).toBeGreaterThanOrEqual(0);
+    expect(stamps.at(-1)).toBeGreaterThanOrEqual(stamps[0] ?? 0);
+    expect(stamps.at(-1)).toBeLessThan(10_000);
+  });
+});
+
+describe('messages that are lost', () => {
+  test('one lost prepare in a burst costs one rewind, not one for each that followed', () => {
+    const cluster = three();
+    let sent = 0;
+    let lost = false;
+    cluster.lost = ({ to, message }) => {
+      if (to !== 3 || message.type !== 'prepare') return false;
+      sent += 1;
+      const first = !lost && message.entries.length > 0;
+      lost ||= first;
+      return first;
+    };
+    for (let index = 0; index < 40; index += 1) {
+      cluster.submit(1, cluster.set(`k${index}`, 'v'));
+      cluster.endBatch();
+    }
+    cluster.pass(500);
+    expect(text(cluster.run(1, cluster.get('k39')))).toBe('v');
+    expect(sent).toBeLessThan(60);
+  });
+
+  test('an idle secondary hears of the last commit although the notice was lost', () => {
+    const cluster = three();
+    let notices = 0;
+    cluster.lost = ({ to, message }) => {
+      if (to !== 3 || message.type !== 'prepare' || message.entries.length > 0) return false;
+      notices += 1;
+      return notices === 1;
+    };
+    cluster.run(1, cluster.set('k', 'v'));
+    cluster.pass(1000);
+    expect(cluster.node(3).store.get(0, 'k')).toBeDefined();
+    expect(notices).toBe(2);
+  });
+});
+
+describe('views that were skipped', () => {
+  test('a primary that missed its own replacement waits for the other to fall silent (V2)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'a'));
+    cluster.pass(200);
+    // Server 2 leads at epoch 2; server 1 does not hear of it, but answers its beacons.
+    cluster.lost = ({ to, message }) => to === 1 && message.type === 'viewUpdate';
+    cluster.adopt(viewOf(2, rowOf(2, [2, 1, 3]), [1, 2, 3]), [2, 3]);
+    cluster.pass(1500);
+    cluster.lost = ({ from, to }) => from === 2 || to === 2;
+    const third = viewOf(3, rowOf(3, [1, 3], [1, 2, 3]), [1, 2, 3]);
+    cluster.adopt(third, [1, 3]);
+    expect(cluster.node(2).machine.servesReads(0, cluster.now)).toBe(true);
+    expect(cluster.node(1).machine.servesReads(0, cluster.now)).toBe(false);
+    for (let passed = 0; passed < 2000; passed += 20) {
+      cluster.pass(20);
+      const serving = [1, 2].filter((one) => cluster.node(one).machine.servesReads(0, cluster.now));
+      expect(serving.length).toBeLessThan(2);
+    }
+    expect(cluster.node(1).machine.servesReads(0, cluster.now)).toBe(true);
+  });
+});
+
+describe('giving a copy up', () => {
+  test('a crash before that is durable leaves the copy whole (D2)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    cluster.pass(200);
+    const node = cluster.node(3);
+    const held = node.log.length;
+    cluster.deliver(viewOf(2, rowOf(2, [1, 2]), [1, 2, 3]), 3);
+    // The view and its consequence are logged, not flushed yet: the records are still there.
+    expect(node.store.get(0, 'k')).toBeDefined();
+    cluster.settle();
+    expect(node.log.slice(held).map(({ type }) => type)).toEqual(['view', 'dropped']);
+    expect(node.store.get(0, 'k')).toBeUndefined();
+  });
+});
+
 describe('restart', () => {
   test('kill -9 of all at once keeps what was acknowledged (D2)', () => {
     const cluster = three();

@@ -1,0 +1,280 @@
+import { describe, expect, test } from '@jest/globals';
+
+import {
+  type LeaderOutbox,
+  type LeaderSettings,
+  type Registrant,
+  type RegisterAnswer,
+  ViewLeader,
+} from '../../src/core/leader.js';
+import { Heartbeat, Reconfigure } from '../../src/core/message.js';
+import { learnersOf, MemberState, type View } from '../../src/core/view.js';
+
+const SETTINGS: LeaderSettings = {
+  parameters: {
+    bucketCount: 32,
+    replicaCount: 3,
+    minInSync: 2,
+    policy: 'ring',
+    leaseMs: 700,
+    graceMs: 800,
+    rebalanceRateBytes: 0,
+  },
+  downAfterMs: 1000,
+  replaceAfterMs: 30_000,
+  startupGraceMs: 10_000,
+  joinWindowMs: 500,
+  handoverWindowMs: 200,
+};
+
+/** A view leader with servers that send heartbeats while they are in `alive`. */
+class Office implements LeaderOutbox {
+  now = 100_000;
+  readonly published: View[] = [];
+  readonly sent: { to: number; message: Parameters<LeaderOutbox['send']>[1] }[] = [];
+  readonly alive = new Map<number, number>();
+  readonly leader: ViewLeader;
+
+  constructor(recovered: View | null = null, settings: Partial<LeaderSettings> = {}) {
+    this.leader = new ViewLeader({ ...SETTINGS, ...settings }, recovered, 'cluster', this.now);
+  }
+
+  publish(_delta: unknown, view: View): void {
+    this.published.push(view);
+  }
+
+  send(to: number, message: Parameters<LeaderOutbox['send']>[1]): void {
+    this.sent.push({ to, message });
+  }
+
+  get view(): View {
+    return this.leader.view;
+  }
+
+  register(server: number, more: Partial<Registrant> = {}): RegisterAnswer {
+    const request = {
+      id: `id ${server}`,
+      address: `host:${server}`,
+      zone: '',
+      weight: 1,
+      incarnation: 1,
+      clusterId: '',
+      epoch: 0,
+      ...more,
+    };
+    const answer = this.leader.register(request, this.now);
+    if (answer.ok) this.alive.set(answer.ordinal, request.incarnation);
+    this.leader.flush(this.now, this.now, this);
+    return answer;
+  }
+
+  beat(server: number, incarnation: number, leaving = false): void {
+    const beat = new Heartbeat(server, incarnation, this.view.epoch, 0, 0, 0, [], leaving);
+    this.leader.step(server, beat, this.now, this);
+    this.leader.flush(this.now, this.now, this);
+  }
+
+  pass(ms: number): void {
+    for (let passed = 0; passed < ms; passed += 50) {
+      this.now += 50;
+      for (const [server, incarnation] of this.alive) this.beat(server, incarnation);
+      this.leader.tick(this.now);
+      this.leader.flush(this.now, this.now, this);
+    }
+  }
+
+  /** Every primary says that its first learner has caught up. */
+  admitAll(): void {
+    for (const [bucket, row] of this.view.rows.entries()) {
+      const learner = learnersOf(row)[0];
+      if (learner === undefined) continue;
+      const request = new Reconfigure(bucket, row.epoch, learner, 10, 100);
+      this.leader.step(row.replicas[0]!, request, this.now, this);
+    }
+    this.leader.flush(this.now, this.now, this);
+  }
+
+  state(server: number): number | undefined {
+    return this.view.members.get(server)?.state;
+  }
+}
+
+function founded(servers: number): Office {
+  const office = new Office();
+  for (let server = 1; server <= servers; server += 1) office.register(server);
+  office.pass(1000);
+  return office;
+}
+
+describe('registration', () => {
+  test('servers that join together found the cluster in one epoch', () => {
+    const office = founded(3);
+    expect(office.view.rows).toHaveLength(32);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
+    expect(office.published.filter(({ rows }) => rows.length > 0)).toHaveLength(1);
+  });
+
+  test('a server of another cluster is refused and told what to do', () => {
+    const answer = founded(2).register(9, { clusterId: 'other' });
+    expect(answer).toMatchObject({ ok: false, code: 'FOREIGN_CLUSTER' });
+    expect(answer.ok ? '' : answer.message).toMatch(/data is kept/);
+  });
+
+  test('a server that knows a newer epoch is refused (V1)', () => {
+    const answer = founded(2).register(1, { epoch: 99, incarnation: 2 });
+    expect(answer).toMatchObject({ ok: false, code: 'LEADER_IS_BEHIND' });
+  });
+
+  test('a copied data directory with an older start is refused (V7)', () => {
+    const office = founded(2);
+    office.register(1, { incarnation: 5 });
+    expect(office.register(1, { incarnation: 4 })).toMatchObject({ code: 'STALE_INCARNATION' });
+  });
+
+  test('a new address keeps the ordinal and moves nothing (V7)', () => {
+    const office = founded(3);
+    const { rows } = office.view;
+    const answer = office.register(2, { address: 'elsewhere:1', incarnation: 2 });
+    office.pass(1000);
+    expect(answer).toMatchObject({ ok: true, ordinal: 2 });
+    expect(office.view.members.get(2)?.address).toBe('elsewhere:1');
+    expect(office.view.rows).toEqual(rows);
+  });
+
+  test('a heartbeat of an unknown start is told to register again', () => {
+    const office = founded(2);
+    office.beat(1, 7);
+    expect(office.sent.at(-1)?.message).toMatchObject({ code: 'REGISTER_AGAIN' });
+  });
+});
+
+describe('epochs', () => {
+  test('only grow, also after a restart from the stored view (V1)', () => {
+    const office = founded(3);
+    const again = new Office(office.view);
+    expect(again.view.epoch).toBe(office.view.epoch);
+    again.register(4, { clusterId: 'cluster' });
+    again.pass(1000);
+    const epochs = [...office.published, ...again.published].map(({ epoch }) => epoch);
+    expect(epochs).toEqual(epochs.toSorted((a, b) => a - b));
+    expect(new Set(epochs).size).toBe(epochs.length);
+  });
+
+  test('a restart alone makes no epoch and takes nobody out', () => {
+    const office = founded(3);
+    const again = new Office(office.view);
+    again.pass(5000);
+    expect(again.published).toEqual([]);
+  });
+
+  test('hand-overs within the window share one (V6)', () => {
+    const office = founded(3);
+    office.register(4);
+    office.pass(1000);
+    const { epoch } = office.view;
+    expect(office.view.rows.some((row) => learnersOf(row).length > 0)).toBe(true);
+    office.admitAll();
+    expect(office.view.epoch).toBe(epoch);
+    office.pass(300);
+    expect(office.view.epoch).toBe(epoch + 1);
+    expect(office.view.rows.every((row) => learnersOf(row).length === 0)).toBe(true);
+  });
+
+  test('a proposal under an old bucket epoch changes nothing (V1)', () => {
+    const office = founded(3);
+    office.register(4);
+    office.pass(1000);
+    const before = office.view;
+    for (const [bucket, row] of before.rows.entries()) {
+      const learner = learnersOf(row)[0];
+      if (learner === undefined) continue;
+      const { leader, now } = office;
+      leader.step(row.replicas[0]!, new Reconfigure(bucket, row.epoch - 1, learner, 0, 0), now, office);
+      leader.step(row.replicas[1]!, new Reconfigure(bucket, row.epoch, learner, 0, 0), now, office);
+    }
+    office.pass(300);
+    expect(office.view.rows).toEqual(before.rows);
+  });
+});
+
+describe('failure', () => {
+  test('a silent server leaves every replica set at once, its target stays (V5)', () => {
+    const office = founded(4);
+    const targets = office.view.rows.map(({ target }) => target);
+    office.alive.delete(2);
+    office.pass(1200);
+    expect(office.state(2)).toBe(MemberState.Down);
+    expect(office.view.rows.some(({ replicas }) => replicas.includes(2))).toBe(false);
+    expect(office.view.rows.map(({ target }) => target)).toEqual(targets);
+  });
+
+  test('it is replaced only after the time for that, and then only its share moves', () => {
+    const office = founded(4);
+    office.alive.delete(2);
+    office.pass(29_000);
+    expect(office.state(2)).toBe(MemberState.Down);
+    const kept = office.view.rows.map(({ target }) => target.filter((one) => one !== 2));
+    office.pass(3000);
+    expect(office.state(2)).toBe(MemberState.Replaced);
+    for (const [bucket, { target }] of office.view.rows.entries()) {
+      expect(target).not.toContain(2);
+      expect(target).toEqual(expect.arrayContaining(kept[bucket] ?? []));
+    }
+  });
+
+  test('the last copies are never given up (D6)', () => {
+    const office = founded(4);
+    for (const server of [4, 3, 2]) {
+      office.alive.delete(server);
+      office.pass(8000);
+    }
+    const down = (server: number): boolean => office.state(server) !== MemberState.Up;
+    expect(down(2) || down(3)).toBe(true);
+    expect(office.view.rows.every(({ replicas }) => replicas.length > 0)).toBe(true);
+  });
+
+  test('when more than half vanish at once nothing changes and the status says why (V6)', () => {
+    const office = founded(5);
+    const before = office.view;
+    for (const server of [1, 2, 3]) office.alive.delete(server);
+    office.pass(40_000);
+    expect(office.view).toBe(before);
+    expect(office.leader.status(office.now).brake).toMatch(/3 of 5 servers vanished/);
+  });
+
+  test('a flapping server makes two epochs a turn and moves nothing (V6)', () => {
+    const office = founded(4);
+    const { epoch } = office.view;
+    const targets = office.view.rows.map(({ target }) => target);
+    office.alive.delete(2);
+    office.pass(1200);
+    office.alive.set(2, 1);
+    office.pass(100);
+    office.admitAll();
+    office.pass(300);
+    expect(office.view.epoch).toBeLessThanOrEqual(epoch + 3);
+    expect(office.view.rows.map(({ target }) => target)).toEqual(targets);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
+  });
+
+  test('a server that says it leaves is out at once', () => {
+    const office = founded(4);
+    office.beat(3, 1, true);
+    office.alive.delete(3);
+    office.pass(100);
+    expect(office.state(3)).toBe(MemberState.Down);
+  });
+
+  test('writes need as many in-sync replicas as the bucket once had, at most --min-in-sync', () => {
+    const office = new Office();
+    office.register(1);
+    office.pass(1000);
+    expect(office.view.rows.every(({ floor }) => floor === 1)).toBe(true);
+    office.register(2);
+    office.pass(1000);
+    office.admitAll();
+    office.pass(300);
+    expect(office.view.rows.every(({ floor }) => floor === 2)).toBe(true);
+    expect(office.leader.status(office.now).warnings).toEqual([]);
+  });
+});
