@@ -1,13 +1,17 @@
 import { Buffer } from 'node:buffer';
+import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
 import { ClassicLevel } from 'classic-level';
 
 import type { BucketRow, Member, View, ViewDelta, ViewParameters } from '../core/view.js';
+import { EpochMark } from './epoch-mark.js';
 import type { ViewStore } from './port.js';
 
 const FORMAT = 1;
 const HEAD = 'head';
+/** In the directory of the store, which leaves files that it does not know alone. */
+const MARK = 'EPOCH';
 
 interface Head {
   readonly format: number;
@@ -43,6 +47,7 @@ export class LocalViewStore implements ViewStore {
   private constructor(
     private readonly path: string,
     private readonly database: ClassicLevel<string, Buffer>,
+    private readonly mark: EpochMark,
   ) {}
 
   static async open(path: string): Promise<LocalViewStore> {
@@ -53,7 +58,12 @@ export class LocalViewStore implements ViewStore {
     } catch (error) {
       throw openError(path, error);
     }
-    return new LocalViewStore(path, database);
+    try {
+      return new LocalViewStore(path, database, await EpochMark.open(join(path, MARK)));
+    } catch (error) {
+      await database.close();
+      throw openError(path, { cause: error });
+    }
   }
 
   async load(): Promise<View | null> {
@@ -65,6 +75,10 @@ export class LocalViewStore implements ViewStore {
       if (key === HEAD) head = row as Head;
       else if (key.startsWith('m')) members.push(row as Member);
       else rows[Number.parseInt(key.slice(1), 36)] = row as BucketRow;
+    }
+    const epochs = head?.epoch ?? 0;
+    if (epochs < this.mark.epoch) {
+      throw this.damaged(`it ends at epoch ${epochs}, but ${this.mark.epoch} was in use`);
     }
     if (head === null) {
       if (members.length + rows.length > 0) throw this.damaged('the head row is missing');
@@ -89,9 +103,11 @@ export class LocalViewStore implements ViewStore {
       ...Array.from(delta.rows, ([bucket, row]) => put(`r${bucket.toString(36)}`, row)),
     ];
     await this.database.batch(puts, { sync: true });
+    await this.mark.raise(epoch);
   }
 
   async close(): Promise<void> {
+    await this.mark.close();
     await this.database.close();
   }
 
@@ -121,13 +137,14 @@ function put(key: string, row: unknown): { type: 'put'; key: string; value: Buff
 }
 
 function openError(path: string, error: unknown): ViewStoreError {
-  const cause = error instanceof Error ? error.cause : undefined;
-  const code = cause instanceof Error && 'code' in cause ? cause.code : '';
+  // By its shape: it comes from native code, which has an Error of its own.
+  const { cause } = error as { cause?: { code?: string; message?: string } };
+  const code = cause?.code ?? '';
   if (code === 'LEVEL_LOCKED') {
     const hint = 'stop it, or name another --data-dir';
     return new ViewStoreError('IN_USE', `${path} is in use by another process`, hint, error);
   }
-  const why = cause instanceof Error ? cause.message : String(error);
+  const why = cause?.message ?? String(error);
   if (/ermission|not a directory|No such|exists/i.test(why)) {
     const hint = 'name a directory that this user may write with --data-dir';
     return new ViewStoreError('NO_ACCESS', `cannot open ${path}: ${why}`, hint, error);

@@ -189,7 +189,12 @@ describe('epochs', () => {
       const learner = learnersOf(row)[0];
       if (learner === undefined) continue;
       const { leader, now } = office;
-      leader.step(row.replicas[0]!, new Reconfigure(bucket, row.epoch - 1, learner, 0, 0), now, office);
+      leader.step(
+        row.replicas[0]!,
+        new Reconfigure(bucket, row.epoch - 1, learner, 0, 0),
+        now,
+        office,
+      );
       leader.step(row.replicas[1]!, new Reconfigure(bucket, row.epoch, learner, 0, 0), now, office);
     }
     office.pass(300);

@@ -1,0 +1,316 @@
+import { Buffer } from 'node:buffer';
+
+import { describe, expect, test } from '@jest/globals';
+import * as fc from 'fast-check';
+
+import { Entry, EntryKind } from '../../src/core/entry.js';
+import * as message from '../../src/core/message.js';
+import { ConditionKind, Operation, OperationKind, Result } from '../../src/core/operation.js';
+import { Code } from '../../src/core/refusal.js';
+import { MemberState, type View } from '../../src/core/view.js';
+import { WireError } from '../../src/wire/binary.js';
+import { leaderMessageFromWire, leaderMessageToWire } from '../../src/wire/convert-leader.js';
+import {
+  operationFromWire,
+  operationToWire,
+  resultFromWire,
+  resultToWire,
+} from '../../src/wire/convert-operation.js';
+import { peerMessageFromWire, peerMessageToWire } from '../../src/wire/convert-peer.js';
+import * as kv from '../../src/wire/gen/kvs/v1/kv.js';
+import { HeartbeatRequest } from '../../src/wire/gen/kvs/v1/leader.js';
+import { PeerMessage } from '../../src/wire/gen/kvs/v1/peer.js';
+
+const whole = fc.maxSafeNat();
+const small = fc.nat(2 ** 32 - 1);
+const binary = fc
+  .uint8Array({ maxLength: 12 })
+  .map((bytes) => Buffer.from(bytes).toString('latin1'));
+const client = fc
+  .uint8Array({ minLength: 16, maxLength: 16 })
+  .map((bytes) => Buffer.from(bytes).toString('latin1'));
+const bytes = fc.uint8Array({ maxLength: 20 }).map((array): Uint8Array => Buffer.from(array));
+const text = fc.string({ maxLength: 10 });
+const code = fc.constantFrom(...Object.values(Code));
+const some = <T>(item: fc.Arbitrary<T>): fc.Arbitrary<T[]> => fc.array(item, { maxLength: 3 });
+
+const body = fc.record({
+  coordinatorBucket: small,
+  participants: some(small),
+  writes: some(fc.record({ key: binary, value: fc.option(bytes) })),
+  commit: fc.boolean(),
+  detail: text,
+});
+
+const entry = fc.constantFrom(...Object.values(EntryKind)).chain((kind) => {
+  const single = kind === EntryKind.Set || kind === EntryKind.Delete;
+  const value = kind === EntryKind.Set ? bytes : fc.constant(null);
+  const transaction = single || kind === EntryKind.Forget ? fc.constant(null) : body;
+  return fc
+    .tuple(whole, whole, whole, whole, whole, client, whole, whole, binary, value, transaction)
+    .map((fields) => new Entry(kind, ...fields));
+});
+
+const result = fc.record({
+  version: whole,
+  previous: whole,
+  found: fc.boolean(),
+  committed: fc.boolean(),
+  participants: small,
+});
+
+const meta = fc.record({
+  sequence: whole,
+  ballot: whole,
+  version: whole,
+  dedup: some(
+    fc.record({ client, floor: whole, atMs: whole, results: some(fc.tuple(whole, result)) }),
+  ),
+  intents: some(entry),
+  decisions: some(entry),
+});
+
+const stored = fc.record({ key: binary, value: bytes, version: whole });
+const condition = fc.constantFrom(...Object.values(ConditionKind));
+const write = fc.record({
+  key: binary,
+  value: fc.option(bytes),
+  condition,
+  ifVersion: whole,
+});
+
+const parameters = fc.record({
+  bucketCount: fc.constant(2),
+  replicaCount: small,
+  minInSync: small,
+  policy: text,
+  leaseMs: small,
+  graceMs: small,
+  rebalanceRateBytes: whole,
+});
+const row = fc.record({ epoch: whole, replicas: some(small), target: some(small), floor: small });
+const member = fc.record({
+  ordinal: small,
+  id: text,
+  address: text,
+  zone: text,
+  weight: fc.double({ noNaN: true, min: 0.25, max: 8 }),
+  state: fc.constantFrom(...Object.values(MemberState)),
+  incarnation: small,
+});
+const members = some(member).map((list) => new Map(list.map((one) => [one.ordinal, one])));
+const view: fc.Arbitrary<View> = fc.record({
+  clusterId: text,
+  epoch: whole,
+  parameters,
+  members,
+  rows: fc.tuple(row, row),
+  reason: text,
+  atMs: whole,
+});
+const delta = fc.record({
+  clusterId: text,
+  fromEpoch: whole,
+  toEpoch: whole,
+  parameters: fc.option(parameters),
+  members: fc.uniqueArray(member, { maxLength: 3, selector: ({ ordinal }) => ordinal }),
+  rows: some(fc.tuple(small, row)).map((rows) => new Map(rows)),
+  reason: text,
+  atMs: whole,
+});
+
+// Bytes are equal when they hold the same, whatever class carries them.
+expect.addEqualityTesters([
+  (a: unknown, b: unknown) =>
+    ArrayBuffer.isView(a) && ArrayBuffer.isView(b)
+      ? Buffer.from(a as Uint8Array).equals(Buffer.from(b as Uint8Array))
+      : undefined,
+]);
+
+type Made = message.PeerMessage;
+
+/** One of each kind; a kind that is missing here is a type error. */
+const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
+  prepare: fc
+    .tuple(small, whole, small, whole, whole, fc.boolean(), some(entry))
+    .map(([bucket, ballot, previous, previousBallot, commit, settle, list]) => {
+      const entries = list.map((one, index) => {
+        return Object.assign(Object.create(Entry.prototype), one, {
+          sequence: previous + index + 1,
+        }) as Entry;
+      });
+      return new message.Prepare(bucket, ballot, previous, previousBallot, commit, settle, entries);
+    }),
+  prepareAck: fc
+    .tuple(small, whole, whole, whole)
+    .map((fields) => new message.PrepareAck(...fields)),
+  prepareRefused: fc
+    .tuple(small, whole, whole, whole, fc.constantFrom(...Object.values(message.RefusedBecause)))
+    .map((fields) => new message.PrepareRefused(...fields)),
+  beacon: fc.tuple(whole, fc.double({ noNaN: true, min: 0, max: 1e12 })).map((fields) => {
+    return new message.Beacon(...fields);
+  }),
+  beaconAnswer: fc.tuple(whole, fc.double({ noNaN: true, min: 0, max: 1e12 })).map((fields) => {
+    return new message.BeaconAnswer(...fields);
+  }),
+  learnProbe: fc.tuple(small, whole).map((fields) => new message.LearnProbe(...fields)),
+  learnState: fc
+    .tuple(small, whole, whole, whole, whole)
+    .map((fields) => new message.LearnState(...fields)),
+  snapshotChunk: fc
+    .tuple(small, whole, whole, fc.nat(2), fc.boolean(), some(stored), meta)
+    .map(([bucket, ballot, transfer, index, last, records, first]) => {
+      const state = index === 0 ? first : null;
+      return new message.SnapshotChunk(bucket, ballot, transfer, index, last, records, state);
+    }),
+  snapshotAck: fc
+    .tuple(small, whole, whole, small)
+    .map((fields) => new message.SnapshotAck(...fields)),
+  voteRequest: fc
+    .tuple(client, whole, whole, small, small, some(small), some(write))
+    .map((fields) => new message.VoteRequest(...fields)),
+  vote: fc
+    .tuple(client, whole, small, small, fc.boolean(), whole, code, text)
+    .map(([id, number, from, to, yes, version, why, detail]) => {
+      return new message.Vote(id, number, from, to, yes, version, yes ? Code.Ok : why, detail);
+    }),
+  decide: fc
+    .tuple(client, whole, small, small, fc.boolean(), whole)
+    .map((fields) => new message.Decide(...fields)),
+  decideAck: fc
+    .tuple(client, whole, small, small)
+    .map((fields) => new message.DecideAck(...fields)),
+  decisionQuery: fc
+    .tuple(client, whole, small, small, some(small))
+    .map((fields) => new message.DecisionQuery(...fields)),
+  viewUpdate: fc.oneof(
+    view.map((whole) => new message.ViewUpdate(whole, null)),
+    delta.map((change) => new message.ViewUpdate(null, change)),
+  ),
+};
+
+describe('between servers', () => {
+  for (const [kind, arbitrary] of Object.entries(messages)) {
+    test(`${kind} arrives as it was sent`, () => {
+      fc.assert(
+        fc.property(arbitrary, (sent) => {
+          const packed = PeerMessage.encode(peerMessageToWire(sent)).finish();
+          expect(peerMessageFromWire(PeerMessage.decode(packed))).toEqual(sent);
+        }),
+      );
+    });
+  }
+
+  test('what this server does not know is refused, not guessed', () => {
+    expect(() => peerMessageFromWire({ message: undefined })).toThrow(WireError);
+    const odd = peerMessageToWire(new message.PrepareRefused(1, 1, 1, 1, 1));
+    if (odd.message?.$case === 'prepareRefused') odd.message.value.reason = 9 as never;
+    expect(() => peerMessageFromWire(odd)).toThrow(WireError);
+    const beacon = peerMessageToWire(new message.Beacon(1, Number.NaN));
+    expect(() => peerMessageFromWire(beacon)).toThrow(WireError);
+  });
+});
+
+describe('to the view leader', () => {
+  test('heartbeats and proposals arrive as they were sent', () => {
+    const transfer = fc.record({
+      to: small,
+      recordsPlanned: whole,
+      recordsSent: whole,
+      bytesSent: whole,
+    });
+    const sent = fc.oneof(
+      fc
+        .tuple(small, small, whole, whole, whole, whole, some(transfer), fc.boolean())
+        .map((fields): message.LeaderMessage => new message.Heartbeat(...fields)),
+      fc
+        .tuple(small, whole, small, whole, whole)
+        .map((fields): message.LeaderMessage => new message.Reconfigure(...fields)),
+    );
+    fc.assert(
+      fc.property(sent, (one) => {
+        const packed = HeartbeatRequest.encode(leaderMessageToWire(one)).finish();
+        expect(leaderMessageFromWire(HeartbeatRequest.decode(packed))).toEqual(one);
+      }),
+    );
+  });
+});
+
+describe('between clients and servers', () => {
+  test('operations arrive as they were sent', () => {
+    const single = fc
+      .constantFrom(OperationKind.Get, OperationKind.Set, OperationKind.Delete, OperationKind.Scan)
+      .chain((kind) =>
+        fc
+          .tuple(
+            binary,
+            kind === OperationKind.Set ? bytes : fc.constant(null),
+            condition,
+            whole,
+            client,
+            whole,
+            whole,
+            fc.constant(null),
+            small,
+            small,
+            whole,
+            fc.integer({ min: 1, max: 60_000 }),
+            fc.nat(4),
+          )
+          .map((fields) => new Operation(kind, ...fields)),
+      );
+    const several = fc
+      .tuple(client, whole, whole, fc.array(write, { minLength: 1, maxLength: 3 }))
+      .map(([id, number, settled, writes]) => {
+        const { SetR } = OperationKind;
+        const key = writes[0]?.key ?? '';
+        return new Operation(SetR, key, null, 0, 0, id, number, settled, writes, 0, 0, 0, 5, 0);
+      });
+    fc.assert(
+      fc.property(fc.oneof(single, several), small, (sent, id) => {
+        const wire = kv.Operation.decode(kv.Operation.encode(operationToWire(sent, id)).finish());
+        expect(wire.id).toBe(id);
+        expect(operationFromWire(wire, sent.client, sent.settledBelow)).toEqual(sent);
+      }),
+    );
+  });
+
+  test('results arrive as they were sent; no value is no value', () => {
+    const value = fc.option(bytes);
+    const fields = fc.tuple(code, value, whole, whole, whole, small, small, text, some(stored));
+    fc.assert(
+      fc.property(fields, fc.boolean(), small, ([how, what, ...rest], more, participants) => {
+        const [version, previous, epoch, bucket, server, detail, records] = rest;
+        const sent = new Result(
+          how,
+          what !== null,
+          what,
+          version,
+          previous,
+          epoch,
+          bucket,
+          server,
+          detail,
+          records,
+          more,
+          participants,
+        );
+        const packed = kv.OperationResult.encode(resultToWire(sent, 7)).finish();
+        expect(resultFromWire(kv.OperationResult.decode(packed))).toEqual(sent);
+      }),
+    );
+  });
+
+  test('unknown kinds and codes, and client ids of another length, are refused', () => {
+    const { Get } = OperationKind;
+    const get = new Operation(Get, 'k', null, 0, 0, '', 0, 0, null, 0, 0, 0, 5, 0);
+    const wire = operationToWire(get, 1);
+    expect(() => operationFromWire({ ...wire, kind: 99 as never }, '', 0)).toThrow(WireError);
+    expect(() => operationFromWire(wire, 'short', 0)).toThrow(WireError);
+    const { Ok } = Code;
+    const answer = new Result(Ok, false, null, 0, 0, 0, 0, 0, '', [], false, 0);
+    expect(() => resultFromWire({ ...resultToWire(answer, 1), code: 99 as never })).toThrow(
+      WireError,
+    );
+  });
+});
