@@ -54,8 +54,8 @@ export class Daemon {
     return this.ports.listen;
   }
 
-  /** Starts the process, again too; `ready` waits for it. */
-  spawn(): void {
+  /** Starts the process, again too; `ready` waits for it. `more` overrides former options. */
+  spawn(more: readonly string[] = []): void {
     this.ports = null;
     const portsFile = join(this.directory, 'ports.json');
     rmSync(portsFile, { force: true });
@@ -63,7 +63,7 @@ export class Daemon {
     const fixed = ['--data-dir', join(this.directory, 'data'), '--ports-file', portsFile];
     this.child = spawn(
       process.execPath,
-      [join(BIN, `${this.program}.js`), ...fixed, ...this.options],
+      [join(BIN, `${this.program}.js`), ...fixed, ...this.options, ...more],
       { stdio: ['ignore', log, log], detached: this.detached, env: environment({}) },
     );
     closeSync(log);

@@ -1,86 +1,156 @@
 // Real processes, real sockets, real disks.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { Load } from '../../src/bench/load.js';
+import { waitFor } from '../../src/cli/local-cluster.js';
+import { clientOf, newCluster, settled, startCluster, temporaryDirectory } from './support.js';
 
-import { LocalCluster } from '../../src/cli/local-cluster.js';
-import { connect } from '../../src/client/index.js';
+jest.setTimeout(120_000);
 
-let directory: string;
-let cluster: LocalCluster;
+const RECORDS = 2000;
+const VALUE_BYTES = 128;
+const HANDS = 32;
 
-beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'kvs-e2e-'));
-  cluster = new LocalCluster({ directory, leaderOptions: ['--buckets', '64'] });
-  await cluster.start(3);
-  await cluster.waitForStatus('three servers in sync', 20_000, (status) => {
-    const placed = status.members.filter(({ buckets }) => buckets === 64);
-    return placed.length === 3 && status.underReplicated === 0;
-  });
-});
+let load: Load | null = null;
 
 afterEach(async () => {
-  await cluster.killAll();
-  rmSync(directory, { recursive: true, force: true });
+  await load?.stop();
+  load = null;
 });
 
-test('acknowledged writes survive kill -9 of every process at once (D2)', async () => {
-  const client = await connect({ leader: cluster.leaderAddress, timeoutMs: 20_000 });
-  const acknowledged = new Set<string>();
-  const writers = Array.from({ length: 32 }, async (_, writer) => {
-    for (let index = 0; ; index += 1) {
-      const key = `${writer}-${index}`;
-      try {
-        await client.set(key, `value of ${key}`);
-      } catch {
-        return;
+describe('kill -9', () => {
+  test('of every process at once loses no acknowledged write (D2, V7)', async () => {
+    const directory = temporaryDirectory();
+    const cluster = newCluster(directory);
+    await cluster.start(3);
+    await settled(cluster, 3);
+    const client = await clientOf(cluster);
+    const acknowledged = new Set<string>();
+    const writers = Array.from({ length: HANDS }, async (_, writer) => {
+      for (let index = 0; ; index += 1) {
+        const key = `${writer}-${index}`;
+        try {
+          await client.set(key, `value of ${key}`);
+        } catch {
+          return;
+        }
+        acknowledged.add(key);
       }
-      acknowledged.add(key);
-    }
-  });
-  while (acknowledged.size < 2000) await new Promise((resolve) => setImmediate(resolve));
-  await cluster.killAll();
-  client.close();
-  await Promise.all(writers);
-  // The same directories, new addresses (V7).
-  const again = new LocalCluster({ directory, leaderOptions: ['--buckets', '64'] });
-  await again.start(3);
-  try {
-    const reader = await connect({ leader: again.leaderAddress, timeoutMs: 30_000 });
+    });
+    await waitFor('some writes', 30_000, () => acknowledged.size > RECORDS);
+    await cluster.killAll();
+    client.close();
+    await Promise.all(writers);
+    // The same directories, new addresses.
+    const again = newCluster(directory);
+    await again.start(3);
+    const reader = await clientOf(again);
     for (const key of acknowledged) {
       const read = await reader.get(key);
       expect(Buffer.from(read?.value ?? []).toString()).toBe(`value of ${key}`);
     }
-    reader.close();
-  } finally {
-    await again.killAll();
-  }
-}, 120_000);
+  });
 
-test('with the view leader dead, a server is the door for reads and writes (V3)', async () => {
-  const server = cluster.servers[0]?.listen ?? '';
-  await cluster.leader.kill();
-  const set = await cluster.client(['--server', server, '--leader', server, 'set', 'k', 'v']);
-  expect(set.stderr).toBe('');
-  expect(set.code).toBe(0);
-  const get = await cluster.client(['--server', server, '--leader', server, 'get', 'k']);
-  expect(get.stdout.toString()).toBe('v');
-  expect(get.code).toBe(0);
-}, 120_000);
+  test('of one server under load: no request fails, every acknowledged write is there', async () => {
+    const cluster = await startCluster(4);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    load.start(HANDS);
+    await cluster.servers[1]?.kill();
+    await cluster.waitForStatus('the new epoch', 20_000, ({ reason }) => /is down/.test(reason));
+    // Written after the kill, on every bucket: everything answers again.
+    const before = load.samples.length;
+    await waitFor('writes to go on', 30_000, () => (load?.samples.length ?? 0) > before + RECORDS);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+  });
 
-test('bad input: one clear line, the right exit code, nothing lost (U1)', async () => {
-  const missing = await cluster.client(['get', 'nothing']);
-  expect(missing.code).toBe(3);
-  const empty = await cluster.client(['set', '', 'v']);
-  expect(empty.code).toBe(2);
-  const long = await cluster.client(['set', 'k'.repeat(4097), 'v']);
-  expect(long.code).toBe(1);
-  expect(long.stderr).toMatch(/4 KiB/);
-  const wrong = await cluster.client(['--leader', '127.0.0.1:1', '--timeout', '1s', 'get', 'k']);
-  expect(wrong.code).toBe(5);
-  for (const { stderr } of [missing, empty, long, wrong]) {
-    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
-  }
-}, 120_000);
+  test('of the view leader: reads and writes go on; it comes back as the same cluster', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    const before = await cluster.status();
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    load.start(HANDS);
+    await cluster.leader.kill();
+    const seen = load.samples.length;
+    await waitFor('writes without it', 30_000, () => (load?.samples.length ?? 0) > seen + RECORDS);
+    // A newcomer without the view leader goes through any server (V3).
+    const door = cluster.servers[0]?.listen ?? '';
+    const set = await cluster.client(['--server', door, 'set', 'k', 'v']);
+    expect({ code: set.code, stderr: set.stderr }).toEqual({ code: 0, stderr: '' });
+    const get = await cluster.client(['--server', door, 'get', 'k']);
+    expect({ code: get.code, stdout: get.stdout.toString() }).toEqual({ code: 0, stdout: 'v' });
+    const { listen } = cluster.leader;
+    cluster.leader.spawn(['--listen', listen]);
+    await cluster.leader.ready();
+    const after = await settled(cluster, 3);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+    expect(after.clusterId).toBe(before.clusterId);
+    expect(after.epoch).toBeGreaterThanOrEqual(before.epoch);
+  });
+});
+
+describe('a fourth server', () => {
+  test('joins under load: no request fails, and only its share moves (V4)', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    load.start(HANDS);
+    await cluster.addServer();
+    const { viewChange, members } = await settled(cluster, 4);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+    expect(viewChange?.replicasLeast).toBe(48);
+    expect(viewChange?.replicasMoved).toBeLessThanOrEqual(48 * 1.1);
+    expect(members.map(({ buckets }) => buckets)).toEqual([48, 48, 48, 48]);
+  });
+
+  test('that stops gracefully leaves the write path first: no request fails', async () => {
+    const cluster = await startCluster(4);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    load.start(HANDS);
+    const code = await cluster.servers[3]?.stop();
+    await load.stop();
+    expect(code).toBe(0);
+    expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+  });
+});
+
+describe('setr', () => {
+  test('writes keys of different servers, all or none (D3)', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    const keys = Array.from({ length: 20 }, (_, index) => `account ${index}`);
+    const { version, participants } = await client.setr(
+      keys.map((key) => ({ key, value: '100', ifAbsent: true })),
+    );
+    expect(participants).toBeGreaterThan(5);
+    await expect(
+      client.setr([
+        ...keys.map((key) => ({ key, value: '0' })),
+        { key: keys[3] ?? '', value: '1' },
+      ]),
+    ).rejects.toMatchObject({ code: 'INVALID' });
+    await expect(
+      client.setr([
+        { key: 'account 1', value: '0', ifVersion: version },
+        { key: 'account 2', value: '0', ifVersion: version - 1 },
+      ]),
+    ).rejects.toMatchObject({ code: 'CONDITION_NOT_MET', outcome: 'not-done' });
+    for (const key of keys) {
+      const read = await client.get(key);
+      expect(read).toMatchObject({ version });
+      expect(Buffer.from(read?.value ?? []).toString()).toBe('100');
+    }
+  });
+});

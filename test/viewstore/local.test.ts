@@ -21,8 +21,10 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     state: MemberState.Up,
     incarnation: epoch,
   };
-  const row = { epoch, replicas: [1], target: [1, 2], floor: 1 };
-  const view = { ...viewOf(epoch), members: new Map([[1, member]]), rows: Array(8).fill(row) };
+  const rows = Array.from({ length: 8 }, () => {
+    return { epoch, replicas: [1], target: [1, 2], floor: 1 };
+  });
+  const view = { ...viewOf(epoch), members: new Map([[1, member]]), rows };
   const delta = {
     clusterId: view.clusterId,
     fromEpoch: epoch - 1,

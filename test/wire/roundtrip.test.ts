@@ -184,7 +184,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(client, whole, small, small, some(small))
     .map((fields) => new message.DecisionQuery(...fields)),
   viewUpdate: fc.oneof(
-    view.map((whole) => new message.ViewUpdate(whole, null)),
+    view.map((made) => new message.ViewUpdate(made, null)),
     delta.map((change) => new message.ViewUpdate(null, change)),
   ),
 };

@@ -1,0 +1,59 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterEach } from '@jest/globals';
+
+import { LocalCluster } from '../../src/cli/local-cluster.js';
+import { connect, type KvsClient, MemberState } from '../../src/client/index.js';
+import type { GetStatusResponse } from '../../src/wire/gen/kvs/v1/leader.js';
+
+const SETTLE_MS = 60_000;
+const undo: (() => void | Promise<void>)[] = [];
+
+afterEach(async () => {
+  for (const step of undo.splice(0).toReversed()) await step();
+});
+
+/** A directory that is gone after the test. */
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'kvs-e2e-'));
+  undo.push(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A cluster that ends with the test. */
+export function newCluster(directory = temporaryDirectory()): LocalCluster {
+  const cluster = new LocalCluster({
+    directory,
+    leaderOptions: ['--buckets', '64'],
+    clientEnvironment: { KVS_TIMEOUT: '20s' },
+  });
+  undo.push(() => cluster.killAll());
+  return cluster;
+}
+
+/** A cluster whose servers are in sync. */
+export async function startCluster(servers: number): Promise<LocalCluster> {
+  const cluster = newCluster();
+  await cluster.start(servers);
+  await settled(cluster, servers);
+  return cluster;
+}
+
+/** So many servers are up, each holds buckets, and nothing is left to move. */
+export function settled(cluster: LocalCluster, servers: number): Promise<GetStatusResponse> {
+  return cluster.waitForStatus(`${servers} settled servers`, SETTLE_MS, (status) => {
+    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
+    const holding = up.filter(({ buckets }) => buckets > 0);
+    const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
+    return holding.length === servers && up.length === servers && idle;
+  });
+}
+
+/** A client of the library that is closed after the test. */
+export async function clientOf(cluster: LocalCluster): Promise<KvsClient> {
+  const client = await connect({ leader: cluster.leaderAddress, timeoutMs: 30_000 });
+  undo.push(() => client.close());
+  return client;
+}
