@@ -20,7 +20,7 @@ import {
   KeyValueServiceClient,
   type OperationResult,
 } from '../wire/gen/kvs/v1/kv.js';
-import { channelOptions, insecure } from './channel.js';
+import { channelOptions, insecure, whenConnected } from './channel.js';
 
 /** Operations one stream may have unanswered; more wait in the sender (U3). */
 const OUTSTANDING = 16_384;
@@ -55,8 +55,10 @@ export class FrameClient {
   private nextId = 1;
   private scheduled = false;
   private blocked = false;
+  private connecting = false;
+  private closed = false;
 
-  constructor(address: string) {
+  constructor(private readonly address: string) {
     this.client = new KeyValueServiceClient(address, insecure(), channelOptions());
   }
 
@@ -66,6 +68,7 @@ export class FrameClient {
   }
 
   close(): void {
+    this.closed = true;
     this.stream?.cancel();
     this.breakAll('the link was closed');
     this.client.close();
@@ -81,11 +84,28 @@ export class FrameClient {
   }
 
   private flush(): void {
+    if (this.stream === null) {
+      this.connect();
+      return;
+    }
     while (this.queue.length > 0 && !this.blocked && this.waiting.size < OUTSTANDING) {
-      this.stream ??= this.open();
       const frame = this.takeFrame();
       this.blocked = !this.stream.write(frame);
     }
+  }
+
+  /** Nothing is written before the connection is there: what cannot leave has had no effect. */
+  private connect(): void {
+    if (this.connecting || this.closed || this.queue.length === 0) return;
+    this.connecting = true;
+    whenConnected(this.client, (connected) => {
+      this.connecting = false;
+      if (this.closed) return;
+      if (connected) {
+        this.stream = this.open();
+        this.flush();
+      } else this.breakAll(`no connection to ${this.address}`);
+    });
   }
 
   /** The longest run of queued operations of one client that fits into a frame. */
