@@ -13,7 +13,7 @@ const SETTLE_MS = 120_000;
 /** A plan may move this much more than the least possible. */
 const MOST_OVER_LEAST = 1.1;
 
-/** A fourth server joins under a stream of writes. Throws when a request fails or too much moves. */
+/** A fourth server joins under a stream of writes. Throws if a request fails or too much moves. */
 export async function measureJoin(
   cluster: LocalCluster,
   connect: (leader: string) => Promise<KvsClient>,
