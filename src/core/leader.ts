@@ -352,7 +352,8 @@ export class ViewLeader {
       if (change !== null) this.setRow(bucket, row, change, '');
     }
     if (this.rows.size > 0) {
-      this.reasons.push(founding ? `founded with ${servers.length} servers` : 'placement planned');
+      const founders = `founded with ${servers.length} server${servers.length > 1 ? 's' : ''}`;
+      this.reasons.push(founding ? founders : 'placement planned');
     }
     this.progress.begin(this.leastMoves(), this.missing(), this.current.epoch + 1, now);
   }

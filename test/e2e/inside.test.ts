@@ -1,5 +1,8 @@
 // Any gRPC or HTTP tool can look inside every daemon.
-import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
+import { fileURLToPath } from 'node:url';
+
+import { type ChannelCredentials, credentials, loadPackageDefinition } from '@grpc/grpc-js';
+import { load } from '@grpc/proto-loader';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { fromBinary } from '@bufbuild/protobuf';
 import { expect, jest, test } from '@jest/globals';
@@ -16,6 +19,24 @@ import {
 import { startCluster } from './support.js';
 
 jest.setTimeout(120_000);
+
+const PROTO = fileURLToPath(new URL('../../proto/', import.meta.url));
+
+type Unary = (
+  request: object,
+  done: (error: Error | null, response: Record<string, unknown>) => void,
+) => void;
+
+interface Loaded {
+  readonly kvs: {
+    readonly v1: {
+      readonly KeyValueService: new (
+        address: string,
+        credentials: ChannelCredentials,
+      ) => { readonly get: Unary; readonly set: Unary; close(): void };
+    };
+  };
+}
 
 const plain: ChannelCredentials = credentials.createInsecure();
 
@@ -44,6 +65,25 @@ function reflect(address: string, ask: Ask): Promise<ServerReflectionResponse['m
     stream.write({ host: '', messageRequest: ask });
   });
 }
+
+test('a client that reads proto/ at run time needs nothing else from here', async () => {
+  const cluster = await startCluster(2);
+  const definition = await load('kvs/v1/kv.proto', { includeDirs: [PROTO], longs: Number });
+  const { kvs } = loadPackageDefinition(definition) as unknown as Loaded;
+  const client = new kvs.v1.KeyValueService(cluster.servers[0]?.listen ?? '', plain);
+  const call = (method: 'get' | 'set', request: object): Promise<Record<string, unknown>> =>
+    new Promise((resolve, reject) => {
+      client[method](request, (error, response) => (error ? reject(error) : resolve(response)));
+    });
+  try {
+    const set = await call('set', { key: Buffer.from('k'), value: Buffer.from('v') });
+    const get = await call('get', { key: Buffer.from('k') });
+    expect(get).toMatchObject({ found: true, version: set['version'] });
+    expect(String(get['value'])).toBe('v');
+  } finally {
+    client.close();
+  }
+});
 
 test('every daemon answers health, reflection, /livez, /readyz and /metrics', async () => {
   const cluster = await startCluster(2);

@@ -6,9 +6,9 @@ export default class PlainReporter {
     // A file that could not even be loaded holds no counted tests, yet it is a failure.
     const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
     const skipped = results.numPendingTests + results.numTodoTests;
-    const counts = [`${results.numPassedTests} passed`, `${failed} failed`];
-    if (skipped > 0) counts.push(`${skipped} skipped`);
+    const left = skipped > 0 ? `${skipped} skipped: they need what this machine lacks\n` : '';
+    const counts = `${results.numPassedTests} passed, ${failed} failed\n`;
     // Jest's own summary is printed after every reporter has run.
-    process.once('exit', () => process.stdout.write(`${counts.join(', ')}\n`));
+    process.once('exit', () => process.stdout.write(`${left}${counts}`));
   }
 }
