@@ -70,6 +70,7 @@ export interface Outbox {
 export type SelfMessage =
   | { readonly type: 'adopt'; readonly view: View }
   | { readonly type: 'gaveUp'; readonly bucket: BucketId }
+  | { readonly type: 'beat' }
   | {
       readonly type: 'logged';
       readonly bucket: BucketId;

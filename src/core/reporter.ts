@@ -16,6 +16,8 @@ interface Sent {
 export class Reporter {
   private beatMs = -Infinity;
   private leaving = false;
+  /** A heartbeat waits for the disk. */
+  private waiting = false;
   private readonly sentTo = new Map<Ordinal, Sent>();
 
   constructor(
@@ -41,10 +43,22 @@ export class Reporter {
     this.sentTo.set(to, sent);
   }
 
-  tick(primaries: ReadonlySet<Primary>): void {
+  /**
+   * A heartbeat proves life, not breath: it leaves when all that was logged before it is durable. A
+   * server whose disk is stuck falls silent, and is taken out of the write path.
+   */
+  tick(): void {
     const { host } = this;
-    if (host.now - this.beatMs < host.settings.heartbeatIntervalMs) return;
+    if (this.waiting || host.now - this.beatMs < host.settings.heartbeatIntervalMs) return;
     this.beatMs = host.now;
+    this.waiting = true;
+    host.outbox.sendAfter(host.self, { type: 'beat' });
+  }
+
+  /** The disk has done what it was asked before. */
+  onDurable(primaries: ReadonlySet<Primary>): void {
+    const { host } = this;
+    this.waiting = false;
     let records = 0;
     let bytes = 0;
     for (const id of host.held().keys()) {

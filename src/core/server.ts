@@ -126,6 +126,7 @@ export class StorageServer implements Host {
   durable(message: PeerMessage | SelfMessage, now: number, outbox: Outbox): void {
     this.enter(now, outbox);
     if (message.type === 'adopt') this.adopt(message.view, false);
+    else if (message.type === 'beat') this.reporter.onDurable(this.replicas.primaries);
     else if (message.type === 'gaveUp') this.replicas.onGaveUp(message.bucket);
     else if (message.type === 'logged') {
       this.primaryOf(message.bucket)?.onLogged(message.ballot, message.upTo);
@@ -168,7 +169,7 @@ export class StorageServer implements Host {
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
       this.refuse(request, bucket, code, why);
     }
-    this.reporter.tick(this.replicas.primaries);
+    this.reporter.tick();
     this.leave();
   }
 

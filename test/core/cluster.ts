@@ -67,6 +67,8 @@ export class Node implements Outbox {
   log: LogRecord[] = [];
   machine: StorageServer;
   readonly toLeaderMessages: LeaderMessage[] = [];
+  /** The disk does nothing any more. */
+  stuck = false;
   /** Work that ends when the test lets it: flushed, scanned, ingested. */
   private work: (() => void)[] = [];
 
@@ -89,10 +91,11 @@ export class Node implements Outbox {
   }
 
   get busy(): boolean {
-    return this.work.length > 0;
+    return this.work.length > 0 && !this.stuck;
   }
 
   finishWork(): void {
+    if (this.stuck) return;
     const { work } = this;
     this.work = [];
     for (const done of work) done();

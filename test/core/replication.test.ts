@@ -223,6 +223,20 @@ describe('messages that are lost', () => {
   });
 });
 
+describe('heartbeats', () => {
+  test('leave only when the disk has done what it was asked before', () => {
+    const cluster = three();
+    const node = cluster.node(2);
+    const heard = node.toLeaderMessages.length;
+    node.stuck = true;
+    cluster.pass(2000);
+    expect(node.toLeaderMessages.length).toBe(heard);
+    node.stuck = false;
+    cluster.pass(1000);
+    expect(node.toLeaderMessages.length).toBeGreaterThan(heard + 2);
+  });
+});
+
 describe('views that were skipped', () => {
   test('a primary that missed its own replacement waits for the other to fall silent (V2)', () => {
     const cluster = three();
