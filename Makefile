@@ -8,7 +8,7 @@ SIM_FLAGS = $(strip $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED_FROM),--seed-fro
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## A small cluster on this machine, shown at work (KEEP=1: leave it running)
@@ -24,8 +24,12 @@ test: build ## All tests (TEST=pattern: only files whose path matches)
 	  $(BIN)/jest --maxWorkers=2 $(TEST)
 
 .PHONY: sim
-sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n, SEED=n, SABOTAGE=all)
+sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one)
 	node dist/sim/main.js $(SIM_FLAGS)
+
+.PHONY: sim-sabotage
+sim-sabotage: build ## Break each promise on purpose; every break must be caught within 2,000 seeds
+	node dist/sim/main.js --sabotage all
 
 .PHONY: bench
 bench: build ## Measurements of real clusters (BENCH=failover or BENCH=join: one of them)

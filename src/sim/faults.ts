@@ -41,6 +41,49 @@ const crashLeader: Injector = (world, random) => {
   return `kill -9 the view leader, back in ${backMs} ms`;
 };
 
+/** The worst moment for a view leader: an epoch is on its way to the disk. */
+const crashLeaderAtEpoch: Injector = (world, random) => {
+  const { leader } = world;
+  const backMs = random.pick([5, 200]);
+  leader.onPublish = () => {
+    leader.onPublish = null;
+    world.clock.after(random.between(0, 10), () => {
+      leader.crash();
+      world.clock.after(backMs, () => {
+        if (world.leader === leader) world.restartLeader();
+      });
+    });
+  };
+  return `kill -9 the view leader as it makes its next epoch, back in ${backMs} ms`;
+};
+
+/** The worst moment for a server: it has just logged something of consequence. */
+const crashAtRecord: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const type = random.pick(['dropped', 'installed', 'cut', 'view'] as const);
+  const { process } = host;
+  if (process === null) return `no server on host ${host.node} to kill`;
+  process.onPersist = (record) => {
+    if (record.type !== type) return;
+    process.onPersist = null;
+    world.clock.after(random.between(0, 4), () => {
+      if (host.process !== process) return;
+      host.crash();
+      world.clock.after(random.pick([1, 300]), () => host.start());
+    });
+  };
+  return `kill -9 server on host ${host.node} as it logs ${type}`;
+};
+
+/** Comes back with another share of the data: buckets move. */
+const reweigh: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  host.weight = random.pick([0.25, 1, 4]);
+  host.crash();
+  world.clock.after(random.pick([1, 300]), () => host.start());
+  return `restart server on host ${host.node} with weight ${host.weight}`;
+};
+
 /** Cut every link between two groups, in both directions or in one, for a while. */
 function cutGroups(world: World, one: Node[], other: Node[], forMs: number, oneWay: boolean): void {
   const links = one.flatMap((from) => other.map((to) => [from, to] as const));
@@ -126,6 +169,9 @@ const INJECTORS: readonly Injector[] = [
   crashOne,
   crashSeveral,
   crashLeader,
+  crashLeaderAtEpoch,
+  crashAtRecord,
+  reweigh,
   partition,
   cutLink,
   pauseServer,

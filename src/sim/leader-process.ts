@@ -24,6 +24,8 @@ export class ViewDisk {
 /** One incarnation of the view leader: drives the machine as the real driver does. */
 export class LeaderProcess implements LeaderOutbox {
   alive = true;
+  /** For faults: called when an epoch is made. */
+  onPublish: (() => void) | null = null;
   /** The newest durable view: what the world may know. */
   durable: View;
   private readonly machine: ViewLeader;
@@ -51,6 +53,7 @@ export class LeaderProcess implements LeaderOutbox {
   }
 
   crash(): void {
+    if (!this.alive) return;
     this.alive = false;
     // A write under way may have reached the disk although nobody was told.
     const underWay = this.writing ? this.queue[0]?.view : null;
@@ -91,6 +94,7 @@ export class LeaderProcess implements LeaderOutbox {
   // LeaderOutbox
 
   publish(delta: ViewDelta, view: View): void {
+    this.onPublish?.();
     this.queue.push({
       view,
       done: () => {

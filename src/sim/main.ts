@@ -11,7 +11,7 @@ import { HONEST, type Sabotage } from './sabotage/sabotage.js';
 import type { Task, Told } from './worker.js';
 
 /** A sabotage must be caught within so many seeds. */
-const CATCH_WITHIN = 500;
+const CATCH_WITHIN = 2000;
 const WORKERS = Math.min(2, availableParallelism());
 
 interface Flags {

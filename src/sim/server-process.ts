@@ -3,7 +3,7 @@ import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
 import { type Operation, readdressed, type Result } from '../core/operation.js';
 import type { StoredRecord } from '../core/operation.js';
-import type { Completion, Outbox, SelfMessage } from '../core/outbox.js';
+import type { Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
 import { StorageServer } from '../core/server.js';
 import type { ProcessClock } from './clock.js';
 import type { Disk } from './disk.js';
@@ -27,6 +27,8 @@ interface Request {
 export class ServerProcess implements Outbox {
   readonly machine: StorageServer;
   alive = true;
+  /** For faults: called when something is logged. */
+  onPersist: ((record: LogRecord) => void) | null = null;
   private pausedUntilMs = 0;
   private readonly backlog: (() => void)[] = [];
   private readonly requests = new Map<number, Request>();
@@ -99,7 +101,8 @@ export class ServerProcess implements Outbox {
     });
   }
 
-  persist(record: Parameters<Outbox['persist']>[0]): void {
+  persist(record: LogRecord): void {
+    this.onPersist?.(record);
     this.disk.log.append(record);
   }
 

@@ -20,6 +20,8 @@ const LOOK_MS = 5;
 /** A machine with a data directory, and the server process that runs there, if any. */
 export class Host {
   process: ServerProcess | null = null;
+  /** What the server says of itself when it registers. */
+  weight = 1;
   /** Counts starts and crashes, so that a start under way can be called off. */
   private life = 0;
   private registeredWith: LeaderProcess | null = null;
@@ -80,7 +82,7 @@ export class Host {
       id: disk.id,
       address: `host${node}:7000`,
       zone: '',
-      weight: 1,
+      weight: this.weight,
       incarnation: disk.incarnation,
       clusterId,
       epoch,

@@ -46,7 +46,7 @@ export class Watch {
     this.adopted.set(self, Math.max(before, view.epoch));
     if (this.known.has(view) || view.epoch === 0) return;
     this.known.add(view);
-    const content = JSON.stringify([view.clusterId, view.parameters, view.rows]);
+    const content = JSON.stringify([view.clusterId, view.parameters, view.rows, [...view.members]]);
     const same = this.views.get(view.epoch) ?? content;
     this.views.set(view.epoch, same);
     if (same === content) return;

@@ -1,0 +1,86 @@
+import { Bucket } from '../../core/bucket.js';
+import { Coordinator } from '../../core/coordinator.js';
+import type { Entry } from '../../core/entry.js';
+import type { Key } from '../../core/ids.js';
+import { LockTable } from '../../core/lock-table.js';
+import { type BucketMeta, Decide, type DecisionQuery } from '../../core/message.js';
+import type { Host } from '../../core/host.js';
+import { Participant } from '../../core/participant.js';
+import { Serving } from '../../core/serving.js';
+import { replace, wrap } from './patch.js';
+import type { Sabotage } from './sabotage.js';
+
+/** Breaks of conditions and of the distributed commit. */
+export const COMMIT: readonly Sabotage[] = [
+  {
+    name: 'forget-locks',
+    breaks: 'D3: a distributed commit does not hold its keys',
+    install: () => replace(LockTable.prototype, { holder: { value: () => undefined } }),
+  },
+  {
+    name: 'forget-intents',
+    breaks: 'D3: a snapshot or checkpoint does not carry the intents',
+    install: () =>
+      wrap(Bucket.prototype, 'meta', (original) => {
+        return { ...(original() as BucketMeta), intents: [] };
+      }),
+  },
+  {
+    name: 'vote-before-durable',
+    breaks: 'D3: a participant votes yes before its intent is on every replica',
+    install: () =>
+      wrap<{ voteYes(intent: Entry): void }>(
+        Participant.prototype,
+        'logIntent',
+        (original, self, args) => {
+          const intent = original(...args) as Entry;
+          self.voteYes(intent);
+          return intent;
+        },
+      ),
+  },
+  {
+    name: 'answer-before-decision',
+    breaks: 'D3: the client hears of a commit before the decision is on every replica',
+    install: () =>
+      wrap<{ host: Host; outcome(transaction: unknown): Parameters<Host['answer']>[1] }>(
+        Coordinator.prototype,
+        'decide',
+        (original, self, [transaction, commit]) => {
+          original(transaction, commit);
+          const { requests } = transaction as { requests: { request: number }[] };
+          for (const { request } of requests) {
+            self.host.answer(request, self.outcome(transaction));
+          }
+        },
+      ),
+  },
+  {
+    name: 'abort-unrecorded',
+    breaks: 'D3: a participant is told of an abort that the coordinator did not record',
+    install: () =>
+      wrap<{ host: Host; find(query: DecisionQuery): unknown }>(
+        Coordinator.prototype,
+        'onQuery',
+        (original, self, [message]) => {
+          const query = message as DecisionQuery;
+          if (self.find(query) !== undefined) {
+            original(message);
+            return;
+          }
+          const { client, clientSequence, bucket, coordinatorBucket } = query;
+          const abort = new Decide(client, clientSequence, coordinatorBucket, bucket, false, 0);
+          self.host.sendToPrimary(bucket, abort);
+        },
+      ),
+  },
+  {
+    name: 'judge-committed-only',
+    breaks: 'D1: a condition is judged without the writes that are under way',
+    install: () =>
+      wrap<{ overlay: Map<Key, unknown> }>(Serving.prototype, 'current', (original, self, args) => {
+        self.overlay.clear();
+        return original(...args);
+      }),
+  },
+];
