@@ -31,6 +31,10 @@ sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED
 sim-sabotage: build ## Break each promise on purpose; every break must be caught within 2,000 seeds
 	node dist/sim/main.js --sabotage all
 
+.PHONY: chaos
+chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=pause or CHAOS=kill)
+	set -e; for name in $(or $(CHAOS),pause kill); do node dist/chaos/main.js $$name; done
+
 .PHONY: bench
 bench: build ## Measurements of real clusters (BENCH=failover or BENCH=join: one of them)
 	set -e; for name in $(or $(BENCH),failover join); do node dist/bench/main.js $$name; done

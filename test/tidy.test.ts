@@ -22,8 +22,10 @@ const mayImport: Record<string, readonly string[]> = {
   server: ['transport', 'storage', 'wire', 'core'],
   cli: ['client', 'leader', 'server', 'transport', 'wire', 'core'],
   dashboard: [],
-  sim: ['wire', 'core'],
+  checkers: ['core'],
+  sim: ['checkers', 'wire', 'core'],
   bench: ['cli', 'client', 'wire', 'core'],
+  chaos: ['checkers', 'cli', 'client', 'core'],
 };
 
 interface Source {

@@ -2,9 +2,9 @@ import { bucketOf } from '../core/hash.js';
 import { Operation, OperationKind, type Result } from '../core/operation.js';
 import { CODES, Code } from '../core/refusal.js';
 import { primaryOf, type View } from '../core/view.js';
-import type { Call, History, Outcome } from './history.js';
+import type { Call, History, Outcome } from '../checkers/history.js';
 import { CLIENTS, LEADER_NODE, type Node } from './network.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import type { World } from './world.js';
 
 /** What a client wants to do next: an operation without the fields that belong to its sending. */

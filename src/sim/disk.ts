@@ -4,7 +4,7 @@ import { Recovery, type Recovered } from '../core/recovery.js';
 import type { View } from '../core/view.js';
 import type { Clock } from './clock.js';
 import { type DiskSpeed, SimulatedLog } from './log.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import { SimulatedStore } from './store.js';
 
 /** What a checkpoint leaves beside the records. */

@@ -1,4 +1,4 @@
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import { LEADER_NODE, type Node } from './network.js';
 import type { Settings } from './settings.js';
 import type { World } from './world.js';

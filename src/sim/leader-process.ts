@@ -9,7 +9,7 @@ import { type LeaderMessage, ViewUpdate } from '../core/message.js';
 import type { View, ViewDelta } from '../core/view.js';
 import type { ProcessClock } from './clock.js';
 import { LEADER_NODE } from './network.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import type { World } from './world.js';
 
 const TICK_MS = 50;

@@ -3,7 +3,7 @@ import type { BucketId, Epoch, Sequence } from '../core/ids.js';
 import type { BucketMeta } from '../core/message.js';
 import type { LogRecord } from '../core/outbox.js';
 import type { Clock } from './clock.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 
 /** How long the disk takes. Milliseconds. */
 export interface DiskSpeed {

@@ -1,5 +1,5 @@
 import type { Clock } from './clock.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import type { Trace } from './trace.js';
 
 /** A machine in the simulation: 0 the view leader, 1 … the servers, from `CLIENTS` on clients. */

@@ -8,7 +8,7 @@ import { StorageServer } from '../core/server.js';
 import type { ProcessClock } from './clock.js';
 import type { Disk } from './disk.js';
 import { LEADER_NODE, type Node } from './network.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 import type { World } from './world.js';
 
 const TICK_MS = 20;

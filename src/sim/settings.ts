@@ -3,7 +3,7 @@ import type { LeaderSettings } from '../core/leader.js';
 import type { ViewParameters } from '../core/view.js';
 import type { DiskSpeed } from './log.js';
 import type { Weather } from './network.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 
 /** Everything that a seed decides about a run before it starts. Milliseconds. */
 export interface Settings {

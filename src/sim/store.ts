@@ -1,7 +1,7 @@
 import type { BucketId, Key } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
 import type { RecordCounts, StateStore } from '../core/outbox.js';
-import type { Prng } from './prng.js';
+import type { Prng } from '../checkers/prng.js';
 
 type Records = Map<BucketId, Map<Key, StoredRecord>>;
 

@@ -1,9 +1,9 @@
 import type { Key, Version } from '../core/ids.js';
 import { type ConditionalWrite, ConditionKind, OperationKind } from '../core/operation.js';
-import { balanceOf } from './checkers/transactions.js';
+import { balanceOf } from '../checkers/transactions.js';
 import type { Script, Wish } from './client.js';
-import { type Call, toBytes } from './history.js';
-import type { Prng } from './prng.js';
+import { type Call, toBytes } from '../checkers/history.js';
+import type { Prng } from '../checkers/prng.js';
 
 /** Every account begins with this much. */
 export const BALANCE = 100;

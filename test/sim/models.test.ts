@@ -7,7 +7,7 @@ import type { LogRecord } from '../../src/core/outbox.js';
 import { Clock, ProcessClock } from '../../src/sim/clock.js';
 import { SimulatedLog } from '../../src/sim/log.js';
 import { CALM, Network } from '../../src/sim/network.js';
-import { Prng } from '../../src/sim/prng.js';
+import { Prng } from '../../src/checkers/prng.js';
 import { SimulatedStore } from '../../src/sim/store.js';
 import { Trace } from '../../src/sim/trace.js';
 

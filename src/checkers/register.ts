@@ -1,6 +1,6 @@
-import type { Key, Version } from '../../core/ids.js';
-import { ConditionKind, OperationKind } from '../../core/operation.js';
-import type { Call, Change, History, Violation } from '../history.js';
+import type { Key, Version } from '../core/ids.js';
+import { ConditionKind, OperationKind } from '../core/operation.js';
+import type { Call, Change, History, Violation } from './history.js';
 import { linearize, type Step, type Verdict } from './linearizability.js';
 
 /** One key: its value (null: absent), and the newest version that is known to precede. */

@@ -8,10 +8,10 @@ import {
   type StoredRecord,
 } from '../../src/core/operation.js';
 import { Code } from '../../src/core/refusal.js';
-import { linearize } from '../../src/sim/checkers/linearizability.js';
-import { checkHistory, checkLastWrites, judge } from '../../src/sim/checkers/register.js';
-import { checkAtomicity, checkTotal } from '../../src/sim/checkers/transactions.js';
-import { type Call, History, type Outcome, toBytes } from '../../src/sim/history.js';
+import { linearize } from '../../src/checkers/linearizability.js';
+import { checkHistory, checkLastWrites, judge } from '../../src/checkers/register.js';
+import { checkAtomicity, checkTotal } from '../../src/checkers/transactions.js';
+import { type Call, History, type Outcome, toBytes } from '../../src/checkers/history.js';
 
 /** Writes a history by hand; times are steps. */
 class Story {

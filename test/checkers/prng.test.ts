@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { Prng } from '../../src/sim/prng.js';
+import { Prng } from '../../src/checkers/prng.js';
 
 function draw(random: Prng, count: number): number[] {
   return Array.from({ length: count }, () => random.next());

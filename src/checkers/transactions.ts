@@ -1,6 +1,6 @@
-import type { Key } from '../../core/ids.js';
-import { OperationKind, type StoredRecord } from '../../core/operation.js';
-import { type Call, type History, toText, type Violation } from '../history.js';
+import type { Key } from '../core/ids.js';
+import { OperationKind, type StoredRecord } from '../core/operation.js';
+import { type Call, type History, toText, type Violation } from './history.js';
 
 /** The balance in an account's value: the digits before the colon. */
 export function balanceOf(value: string | null): number {

@@ -1,7 +1,7 @@
-import type { Ordinal } from '../../core/ids.js';
-import type { StorageServer } from '../../core/server.js';
-import type { View } from '../../core/view.js';
-import type { Violation } from '../history.js';
+import type { Ordinal } from '../core/ids.js';
+import type { StorageServer } from '../core/server.js';
+import type { View } from '../core/view.js';
+import type { Violation } from '../checkers/history.js';
 
 /** A running server and the time on its own clock. */
 export interface Watched {

@@ -1,4 +1,4 @@
-import { Prng } from '../prng.js';
+import { Prng } from './prng.js';
 
 /** One operation on an object with states `S`. */
 export interface Step<S> {

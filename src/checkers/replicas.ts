@@ -1,7 +1,7 @@
-import type { BucketId, Ordinal } from '../../core/ids.js';
-import type { StoredRecord } from '../../core/operation.js';
-import type { View } from '../../core/view.js';
-import { toText, type Violation } from '../history.js';
+import type { BucketId, Ordinal } from '../core/ids.js';
+import type { StoredRecord } from '../core/operation.js';
+import type { View } from '../core/view.js';
+import { toText, type Violation } from './history.js';
 
 /** What a server holds of a bucket, in key order. */
 export type RecordsOf = (server: Ordinal, bucket: BucketId) => readonly StoredRecord[];

@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+
+import { Command } from 'commander';
+
+import { LocalCluster } from '../cli/local-cluster.js';
+import { kills, pauses, type Scenario, underFaults } from './scenarios.js';
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Runs one scenario on a cluster of its own; its data and logs stay when a promise is broken. */
+async function run(scenario: Scenario): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'kvs-chaos-'));
+  const cluster = new LocalCluster({ directory, leaderOptions: ['--buckets', '64'] });
+  process.once('exit', () => {
+    for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
+  });
+  try {
+    await underFaults(cluster, scenario, say);
+    rmSync(directory, { recursive: true, force: true });
+  } catch (error) {
+    say(`data and logs: ${directory}`);
+    throw error;
+  } finally {
+    await cluster.killAll();
+  }
+}
+
+const program = new Command('chaos')
+  .description('Real processes under faults; what clients saw is checked.')
+  .showHelpAfterError();
+program
+  .command('pause')
+  .description('SIGSTOP of servers beyond their lease')
+  .option('--times <n>', 'how often', Number, 50)
+  .action(({ times }: { times: number }) => run(pauses(times)));
+program
+  .command('kill')
+  .description('kill -9 of a random process every two seconds')
+  .option('--seconds <n>', 'how long', Number, 180)
+  .action(({ seconds }: { seconds: number }) => run(kills(seconds * 1000)));
+await program.parseAsync();
