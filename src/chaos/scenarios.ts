@@ -32,14 +32,18 @@ export function kills(forMs: number): Scenario {
     const listen = ['--listen', cluster.leader.listen];
     const endMs = performance.now() + forMs;
     const restarts: Promise<void>[] = [];
+    const running = new Set(cluster.daemons);
     while (performance.now() < endMs) {
-      const victim = pick(cluster.daemons.filter(({ alive }) => alive));
+      const victim = pick([...running]);
+      running.delete(victim);
       const backMs = Math.random() * 1500;
       await victim.kill();
       say(`kill -9 ${victim.name}, back in ${backMs.toFixed(0)} ms`);
       const restart = async (): Promise<void> => {
         await pause(backMs);
         victim.spawn(victim === cluster.leader ? listen : []);
+        await victim.ready();
+        running.add(victim);
       };
       restarts.push(restart());
       await pause(2000);

@@ -16,6 +16,7 @@ const NEAR_ENTRIES = 256;
 const LOG_READ_BYTES = 512 * 1024;
 const CHUNK_RECORDS = 2048;
 const CHUNK_ATTEMPTS = 5;
+const PROBE_DOUBLINGS = 4;
 
 /**
  * The sending end of catching up. A learner is asked what it holds; then it gets log entries if
@@ -42,6 +43,7 @@ export class CatchUp {
     // One that is down would only keep a permit from others.
     if (!isUp(host.view, follower.ordinal) || !host.beginTransfer()) return;
     follower.permit = true;
+    follower.probes += 1;
     follower.sentMs = host.now;
     host.send(follower.ordinal, new LearnProbe(primary.bucket.id, primary.ballot));
   }
@@ -56,6 +58,7 @@ export class CatchUp {
   onState(from: Ordinal, message: LearnState): void {
     const follower = this.primary.followers.get(from);
     if (follower?.mode !== 'probe' || message.ballot !== this.primary.ballot) return;
+    follower.probes = 0;
     const { commitPoint, last } = this.primary.bucket;
     // It may know of more commits than a restarted primary; everything committed is in our log.
     if (message.commitPoint > last) return;
@@ -143,11 +146,19 @@ export class CatchUp {
     const { now, settings } = this.host;
     for (const follower of this.primary.followers.values()) {
       const quiet = now - follower.sentMs >= settings.resendMs;
-      if (follower.mode === 'probe' && quiet) this.probe(follower);
+      if (follower.mode === 'probe' && quiet) this.probeAgain(follower);
       else if (follower.mode === 'snapshot') this.tickSnapshot(follower, now);
       else if (follower.mode === 'log' && quiet && !follower.reading) this.retryLog(follower);
     }
     this.propose();
+  }
+
+  /** One that cannot be reached is asked less and less often, and keeps no permit meanwhile. */
+  private probeAgain(follower: Follower): void {
+    this.freePermit(follower);
+    const { now, settings } = this.host;
+    const pauseMs = settings.resendMs * 2 ** Math.min(follower.probes - 1, PROBE_DOUBLINGS);
+    if (now - follower.sentMs >= pauseMs) this.probe(follower);
   }
 
   private freePermit(follower: Follower): void {

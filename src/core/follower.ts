@@ -30,6 +30,8 @@ export class Follower {
   resendMs: number;
   /** Holds one of the server's transfer permits: from the probe until it gets every new entry. */
   permit = false;
+  /** Probes since it last answered one. */
+  probes = 0;
   /** A log read is outstanding. */
   reading = false;
   /** The number under which the learner offered to take a snapshot. */

@@ -3,6 +3,7 @@ import { type DetectorSettings, Detector } from './membership.js';
 import { type Heartbeat, type LeaderMessage, type Reconfigure, ViewUpdate } from './message.js';
 import { placeByRing } from './policy-ring.js';
 import { Progress } from './progress.js';
+import { BrokenLinks } from './reachability.js';
 import { type LeaderStatus, statusOf } from './status.js';
 import {
   applyDelta,
@@ -91,6 +92,8 @@ export class ViewLeader {
   private readonly leaving = new Set<Ordinal>();
   private readonly deltas: ViewDelta[] = [];
   private readonly progress = new Progress();
+  /** As of each server's last heartbeat. */
+  private readonly unheard = new Map<Ordinal, readonly Ordinal[]>();
   private brake = '';
   private planMs = Infinity;
   // Changes since the last flush.
@@ -229,6 +232,7 @@ export class ViewLeader {
       return;
     }
     this.reports.set(from, beat);
+    this.unheard.set(from, beat.unheard);
     if (beat.leaving) this.leaving.add(from);
     else {
       this.detector.heard(from, now);
@@ -304,10 +308,21 @@ export class ViewLeader {
       this.setState(ordinal, MemberState.Down, `server ${ordinal} is down`);
     }
     if (down.length > 0) this.settleRows(now);
+    if (brake === '') this.settleLinks();
     for (const ordinal of replaced) {
       this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
     }
     if (replaced.length > 0) this.planMs = now;
+  }
+
+  /** Replicas that do not hear each other cannot serve together: take one of them out. */
+  private settleLinks(): void {
+    const broken = new BrokenLinks(this.unheard, (server) => this.isUp(server));
+    if (!broken.any) return;
+    for (const [bucket, row] of this.allRows()) {
+      const change = broken.without(row);
+      if (change !== null) this.setRow(bucket, row, change, 'servers that do not hear each other');
+    }
   }
 
   /** A server that was down or replaced is heard again: it catches up where it is wanted. */

@@ -92,6 +92,15 @@ export class Lease {
     return this.shown.get(other) ?? 0;
   }
 
+  /**
+   * When a word of `other` arrived last (its beacon), or left here before it was answered (ours);
+   * -Infinity when never.
+   */
+  heardMs(other: Ordinal): number {
+    const received = this.received.get(other) ?? -Infinity;
+    return Math.max(received, this.answered.get(other) ?? -Infinity);
+  }
+
   private extend(from: Ordinal, sentMs: number): void {
     if (sentMs > (this.answered.get(from) ?? -Infinity)) this.answered.set(from, sentMs);
   }

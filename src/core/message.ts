@@ -259,7 +259,9 @@ export class Heartbeat {
     readonly primaryRecords: number,
     readonly transfers: readonly TransferCount[],
     /** The server is about to stop: take it out of the write path now. */
-    readonly leaving: boolean = false,
+    readonly leaving: boolean,
+    /** Servers that this one replicates with and has not heard for some time. */
+    readonly unheard: readonly Ordinal[],
   ) {}
 }
 

@@ -4,6 +4,9 @@ import { Heartbeat, type TransferCount } from './message.js';
 import type { Primary } from './primary.js';
 import type { StorageServer } from './server.js';
 
+/** Leases without a word after which a peer is reported as unheard. */
+const UNHEARD_LEASES = 2;
+
 interface Sent {
   records: number;
   bytes: number;
@@ -21,7 +24,7 @@ export class Reporter {
   private readonly sentTo = new Map<Ordinal, Sent>();
 
   constructor(
-    private readonly host: Host & Pick<StorageServer, 'held'>,
+    private readonly host: Host & Pick<StorageServer, 'held' | 'adoptedMs'>,
     private readonly incarnation: number,
   ) {}
 
@@ -88,8 +91,27 @@ export class Reporter {
         primaryRecords,
         transfers,
         this.leaving,
+        this.unheard(primaries),
       ),
     );
+  }
+
+  /** Replicas of shared buckets whose beacons, or answers to ours, have not come for too long. */
+  private unheard(primaries: ReadonlySet<Primary>): Ordinal[] {
+    const { lease, now, self, view, adoptedMs } = this.host;
+    const limitMs = UNHEARD_LEASES * view.parameters.leaseMs;
+    // Since the view was adopted: before, there may have been nothing to say.
+    if (now - adoptedMs < limitMs) return [];
+    const mates = new Set<Ordinal>();
+    for (const { replicas } of view.rows) {
+      const [primary] = replicas;
+      if (primary !== undefined && replicas.includes(self)) mates.add(primary);
+    }
+    for (const { followers } of primaries) {
+      for (const { ordinal, learner } of followers.values()) if (!learner) mates.add(ordinal);
+    }
+    mates.delete(self);
+    return Array.from(mates).filter((mate) => now - lease.heardMs(mate) >= limitMs);
   }
 
   private vector(left: ReadonlyMap<Ordinal, number>): TransferCount[] {

@@ -64,6 +64,8 @@ export class StorageServer implements Host {
   readonly lease: Lease;
   view: View;
   now: number;
+  /** When the present view was adopted, monotonic ms. */
+  adoptedMs = -Infinity;
   outbox!: Outbox;
   private readonly incarnation: number;
   private readonly replicas: Replicas;
@@ -480,6 +482,7 @@ export class StorageServer implements Host {
     if (view.epoch <= this.view.epoch) return;
     const before = this.view;
     this.view = view;
+    this.adoptedMs = this.now;
     this.lease.adopted(view.epoch);
     // Whoever got beacons of us must hear that we have adopted this view, too.
     this.sendBeacons();

@@ -89,8 +89,12 @@ export class Serving {
     const waiting = this.waiting.get(entry.sequence);
     if (waiting === undefined) return;
     this.waiting.delete(entry.sequence);
-    for (const { request, result } of waiting) {
-      this.host.answer(request, result ?? this.written(entry));
+    for (const { request, operation, result } of waiting) {
+      if (result === null) this.host.answer(request, this.written(entry));
+      // What a condition was judged by is a fact now, but it need not be the newest one: without
+      // the lease another primary may have gone on from here (D1).
+      else if (this.primary.holdsLease) this.host.answer(request, result);
+      else this.host.route(request, operation);
     }
   }
 

@@ -13,7 +13,17 @@ export function leaderMessageToWire(message: LeaderMessage): HeartbeatRequest {
   return {
     message: {
       $case: 'heartbeat',
-      value: { ordinal, incarnation, epoch, records, bytes, primaryRecords, transfers, leaving },
+      value: {
+        ordinal,
+        incarnation,
+        epoch,
+        records,
+        bytes,
+        primaryRecords,
+        transfers,
+        leaving,
+        unheard: [...message.unheard],
+      },
     },
   };
 }
@@ -33,5 +43,6 @@ export function leaderMessageFromWire(request: HeartbeatRequest): LeaderMessage 
     value.primaryRecords,
     value.transfers,
     value.leaving,
+    value.unheard,
   );
 }

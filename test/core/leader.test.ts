@@ -33,6 +33,8 @@ class Office implements LeaderOutbox {
   readonly published: View[] = [];
   readonly sent: { to: number; message: Parameters<LeaderOutbox['send']>[1] }[] = [];
   readonly alive = new Map<number, number>();
+  /** What each server says of others. */
+  readonly unheard = new Map<number, number[]>();
   readonly leader: ViewLeader;
 
   constructor(recovered: View | null = null, settings: Partial<LeaderSettings> = {}) {
@@ -69,7 +71,9 @@ class Office implements LeaderOutbox {
   }
 
   beat(server: number, incarnation: number, leaving = false): void {
-    const beat = new Heartbeat(server, incarnation, this.view.epoch, 0, 0, 0, [], leaving);
+    const { epoch } = this.view;
+    const unheard = this.unheard.get(server) ?? [];
+    const beat = new Heartbeat(server, incarnation, epoch, 0, 0, 0, [], leaving, unheard);
     this.leader.step(server, beat, this.now, this);
     this.leader.flush(this.now, this.now, this);
   }
@@ -281,5 +285,47 @@ describe('failure', () => {
     office.pass(300);
     expect(office.view.rows.every(({ floor }) => floor === 2)).toBe(true);
     expect(office.leader.status(office.now).warnings).toEqual([]);
+  });
+});
+
+describe('a link that is cut', () => {
+  const both = (row: { replicas: readonly number[] }, a: number, b: number): boolean =>
+    row.replicas.includes(a) && row.replicas.includes(b);
+
+  test('parts the two from each other, in every row, and in no other; nothing moves', () => {
+    const office = founded(4);
+    const before = office.view;
+    office.unheard.set(1, [2]);
+    office.pass(300);
+    const { rows } = office.view;
+    expect(rows.some((row) => both(row, 1, 2))).toBe(false);
+    for (const [bucket, row] of rows.entries()) {
+      const old = before.rows[bucket]!;
+      expect(row.target).toEqual(old.target);
+      expect(row.replicas.length).toBe(both(old, 1, 2) ? 2 : 3);
+      // The primary stays unless the other one is worse off.
+      expect(row.replicas[0]).toBe(old.replicas[0]);
+    }
+    expect(office.view.epoch).toBe(before.epoch + 1);
+    expect(office.state(1)).toBe(MemberState.Up);
+    expect(office.state(2)).toBe(MemberState.Up);
+  });
+
+  test('takes out the one that nobody hears', () => {
+    const office = founded(4);
+    for (const server of [1, 2, 4]) office.unheard.set(server, [3]);
+    office.pass(300);
+    const { rows } = office.view;
+    expect(rows.every(({ replicas }) => !replicas.includes(3))).toBe(true);
+  });
+
+  test('that is mended lets it catch up again', () => {
+    const office = founded(3);
+    office.unheard.set(1, [2]);
+    office.pass(300);
+    office.unheard.clear();
+    office.admitAll();
+    office.pass(300);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
   });
 });

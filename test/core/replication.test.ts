@@ -55,6 +55,28 @@ describe('prepare and commit', () => {
     expect(cluster.results.get(refused)?.code).toBe(Code.ConditionNotMet);
   });
 
+  test('such a refusal needs the lease: another primary may have gone on since (D1)', () => {
+    const cluster = three();
+    // The entry is on the other replicas, but the own disk is stuck.
+    const node = cluster.node(1);
+    node.stuck = true;
+    cluster.submit(1, cluster.set('k', 'v'));
+    cluster.settle();
+    cluster.lost = ({ from, to }) => from === 1 || to === 1;
+    const second = viewOf(2, rowOf(2, [2, 3], [2, 1, 3]), [1, 2, 3]);
+    cluster.adopt(second, [2, 3]);
+    cluster.pass(1000);
+    const written = cluster.run(2, cluster.set('k', 'w'));
+    const request = cluster.submit(1, cluster.setIf('k', 'x', written?.version ?? 0));
+    node.stuck = false;
+    cluster.pass(1000);
+    expect(cluster.results.get(request)).toBeUndefined();
+    cluster.lost = () => false;
+    cluster.adopt(second, [1]);
+    cluster.pass(500);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+  });
+
   test('with fewer replicas than the floor a write waits and is then refused (D2)', () => {
     const cluster = new Cluster([1]);
     cluster.adopt(viewOf(1, rowOf(1, [1], [1], 2), [1]));

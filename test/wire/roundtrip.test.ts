@@ -221,7 +221,7 @@ describe('to the view leader', () => {
     });
     const sent = fc.oneof(
       fc
-        .tuple(small, small, whole, whole, whole, whole, some(transfer), fc.boolean())
+        .tuple(small, small, whole, whole, whole, whole, some(transfer), fc.boolean(), some(small))
         .map((fields): message.LeaderMessage => new message.Heartbeat(...fields)),
       fc
         .tuple(small, whole, small, whole, whole)

@@ -65,6 +65,8 @@ export interface Heartbeat {
   transfers: TransferCount[];
   /** The server is about to stop: take it out of the write path now. */
   leaving: boolean;
+  /** Servers that this one replicates with and has not heard for some time. */
+  unheard: number[];
 }
 
 /** One element of the message vector: what this server sends to another one. */
@@ -573,6 +575,7 @@ function createBaseHeartbeat(): Heartbeat {
     primaryRecords: 0,
     transfers: [],
     leaving: false,
+    unheard: [],
   };
 }
 
@@ -601,6 +604,13 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     if (message.leaving !== false) {
       writer.uint32(64).bool(message.leaving);
+    }
+    if (message.unheard.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.unheard) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -682,6 +692,24 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.leaving = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag === 72) {
+              message.unheard.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.unheard.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -710,6 +738,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         ? object.transfers.map((e: any) => TransferCount.fromJSON(e))
         : [],
       leaving: isSet(object.leaving) ? globalThis.Boolean(object.leaving) : false,
+      unheard: globalThis.Array.isArray(object?.unheard) ? object.unheard.map((e: any) => globalThis.Number(e)) : [],
     };
   },
 
@@ -739,6 +768,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     if (message.leaving !== false) {
       obj.leaving = message.leaving;
     }
+    if (message.unheard?.length) {
+      obj.unheard = message.unheard.map((e) => Math.round(e));
+    }
     return obj;
   },
 
@@ -755,6 +787,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.primaryRecords = object.primaryRecords ?? 0;
     message.transfers = object.transfers?.map((e) => TransferCount.fromPartial(e)) || [];
     message.leaving = object.leaving ?? false;
+    message.unheard = object.unheard?.map((e) => e) || [];
     return message;
   },
 };
