@@ -38,6 +38,12 @@ export function main(argv: string[]): Promise<number> {
         .argParser(parseSize)
         .default(parseSize('64MiB'), '64MiB'),
     )
+    .addOption(
+      setting('--recover', "rebuild a lost view from the servers' copies, at a higher epoch"),
+    )
+    .addOption(
+      setting('--recover-without <id,…>', 'servers that are gone for good: do not wait for them'),
+    )
     .addHelpText('after', '\nExample:\n  $ kvs-viewleader --data-dir /var/lib/kvs-leader');
   return runDaemon<Settings>(program, argv, {
     settings,
@@ -80,5 +86,9 @@ function settings(options: OptionValues): Settings {
     downAfterMs: downAfter,
     replaceAfterMs: replaceAfter,
     rebalanceRateBytes: options['rebalanceRate'],
+    recover: options['recover'] === true || options['recoverWithout'] !== undefined,
+    recoverWithout: String(options['recoverWithout'] ?? '')
+      .split(',')
+      .filter((id) => id !== ''),
   };
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 
 import { Gauge, Registry } from 'prom-client';
 
-import { MemberState } from '../core/view.js';
+import { MemberState, type View } from '../core/view.js';
+import { ViewRecovery } from '../core/view-recovery.js';
 import { deferred } from '../transport/deferred.js';
 import { HttpListener } from '../transport/http.js';
 import type { Logger } from '../transport/log.js';
@@ -13,6 +14,7 @@ import { KvsError } from '../transport/status.js';
 import { LocalViewStore } from '../viewstore/local.js';
 import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import { LeaderDriver } from './driver.js';
+import { RecoveryDesk } from './recovery-desk.js';
 import { leaderService } from './service.js';
 
 export interface ViewLeaderOptions {
@@ -27,6 +29,10 @@ export interface ViewLeaderOptions {
   readonly downAfterMs: number;
   readonly replaceAfterMs: number;
   readonly rebalanceRateBytes: number;
+  /** Rebuild the view from the servers' copies: the view leader lost its own. */
+  readonly recover: boolean;
+  /** Servers, by id, that the recovery need not wait for: they are gone for good. */
+  readonly recoverWithout: readonly string[];
   readonly log: Logger;
 }
 
@@ -72,28 +78,35 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
       joinWindowMs: JOIN_WINDOW_MS,
       handoverWindowMs: HANDOVER_WINDOW_MS,
     };
-    const driver = new LeaderDriver(settings, recovered, randomUUID(), store, fail, (view) =>
-      log.info({ epoch: view.epoch }, view.reason),
-    );
-    const service = leaderService(driver, options.heartbeatIntervalMs);
+    const begin = (view: View | null): LeaderDriver =>
+      new LeaderDriver(settings, view, randomUUID(), store, fail, (made) =>
+        log.info({ epoch: made.epoch }, made.reason),
+      );
+    const recovery = recoveryOf(options, recovered);
+    const desk = new RecoveryDesk(recovery, store, begin, log, recovered);
+    const service = leaderService(desk, options.heartbeatIntervalMs);
     listener.server.addService(LeaderServiceService, service);
-    const http = new HttpListener({ ready: () => true, metrics: metricsOf(driver) });
+    const http = new HttpListener({
+      ready: () => desk.driver !== null,
+      metrics: metricsOf(desk),
+    });
     const httpAddress = await http.listen(options.http);
     const address = await listener.listen(options.listen).catch(async (error: unknown) => {
       await http.stop();
-      await driver.stop();
+      await desk.driver?.stop();
       throw error;
     });
     listener.health.setServing(true);
+    if (recovery !== null) log.warn(desk.waitsFor);
     return {
       listen: address,
       http: httpAddress,
-      id: driver.view.clusterId,
+      id: desk.driver?.view.clusterId ?? '',
       failed,
       stop: async () => {
         await listener.stop(STOP_MS);
         await http.stop();
-        await driver.stop();
+        await desk.driver?.stop();
         await store.close();
       },
     };
@@ -101,6 +114,17 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
     await store.close();
     throw error;
   }
+}
+
+/** What `--recover` asks for; refused when there is a view that it would replace. */
+function recoveryOf(options: ViewLeaderOptions, stored: View | null): ViewRecovery | null {
+  if (!options.recover) return null;
+  if (stored === null) return new ViewRecovery(new Set(options.recoverWithout));
+  throw KvsError.ofProcess(
+    'NOTHING_TO_RECOVER',
+    `${options.dataDir} holds the view of epoch ${stored.epoch}; nothing was changed`,
+    'start without --recover',
+  );
 }
 
 async function makeDirectory(path: string): Promise<void> {
@@ -113,7 +137,7 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-function metricsOf(driver: LeaderDriver): () => Promise<string> {
+function metricsOf(desk: RecoveryDesk): () => Promise<string> {
   const registry = new Registry();
   const registers = [registry];
   const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
@@ -122,7 +146,8 @@ function metricsOf(driver: LeaderDriver): () => Promise<string> {
   const records = gauge('kvs_records', 'Distinct records');
   const short = gauge('kvs_buckets_under_replicated', 'Buckets with fewer replicas than wanted');
   return () => {
-    const status = driver.status();
+    const status = desk.driver?.status();
+    if (status === undefined) return registry.metrics();
     const live = status.members.filter(({ member }) => member.state === MemberState.Up);
     epoch.set(status.epoch);
     up.set(live.length);

@@ -1,6 +1,6 @@
-import type { sendUnaryData, ServerDuplexStream } from '@grpc/grpc-js';
+import type { sendUnaryData, ServerDuplexStream, ServiceError } from '@grpc/grpc-js';
 
-import { preconditionError } from '../transport/status.js';
+import { preconditionError, unavailableError } from '../transport/status.js';
 import { WireError } from '../wire/binary.js';
 import { leaderMessageFromWire } from '../wire/convert-leader.js';
 import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
@@ -12,33 +12,55 @@ import type {
   RegisterResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 import type { LeaderDriver, LeaderReply } from './driver.js';
+import type { RecoveryDesk } from './recovery-desk.js';
 import { statusToWire } from './status.js';
 
 /** The view leader's gRPC service. */
 export function leaderService(
-  driver: LeaderDriver,
+  desk: RecoveryDesk,
   heartbeatIntervalMs: number,
 ): LeaderServiceServer {
+  /** The view leader, or a refusal while it has no view yet. */
+  const ready = (refuse: (error: Partial<ServiceError>) => void): LeaderDriver | null => {
+    if (desk.driver === null) refuse(unavailableError('RECOVERING', desk.waitsFor));
+    return desk.driver;
+  };
   return {
-    register: (call, done) => void register(driver, call.request, heartbeatIntervalMs, done),
-    heartbeat: (call) => serveHeartbeats(call, driver),
-    getView: (_call, done) => done(null, { view: viewToWire(driver.view) }),
+    register: (call, done) => void register(desk, call.request, heartbeatIntervalMs, done),
+    heartbeat: (call) => {
+      const driver = ready((error) => call.emit('error', error));
+      if (driver !== null) serveHeartbeats(call, driver);
+    },
+    getView: (_call, done) => {
+      const driver = ready(done);
+      if (driver !== null) done(null, { view: viewToWire(driver.view) });
+    },
     watchView: (call) => {
+      const driver = ready((error) => call.emit('error', error));
+      if (driver === null) return;
       const stop = driver.watch((update) => call.write({ update: viewUpdateToWire(update) }));
       call.on('cancelled', stop);
       call.on('close', stop);
       call.on('error', stop);
     },
-    getStatus: (_call, done) => done(null, statusToWire(driver.status())),
+    getStatus: (_call, done) => {
+      const driver = ready(done);
+      if (driver !== null) done(null, statusToWire(driver.status()));
+    },
   };
 }
 
 async function register(
-  driver: LeaderDriver,
+  desk: RecoveryDesk,
   request: RegisterRequest,
   heartbeatIntervalMs: number,
   done: sendUnaryData<RegisterResponse>,
 ): Promise<void> {
+  const driver = desk.driver ?? (await desk.offer(request));
+  if (driver === null) {
+    done(unavailableError('RECOVERING', desk.waitsFor));
+    return;
+  }
   const answer = await driver.register(request);
   if (!answer.ok) {
     done(preconditionError(answer.code, answer.message));

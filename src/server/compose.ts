@@ -1,5 +1,6 @@
 import { Gauge, Registry } from 'prom-client';
 
+import type { View } from '../core/view.js';
 import { DEFAULT_SERVER_SETTINGS } from '../core/host.js';
 import { ViewUpdate } from '../core/message.js';
 import { Recovery } from '../core/recovery.js';
@@ -10,7 +11,9 @@ import { HttpListener } from '../transport/http.js';
 import { servePeer } from '../transport/link.js';
 import type { Logger } from '../transport/log.js';
 import { Listener } from '../transport/server.js';
+import { viewToWire } from '../wire/convert-view.js';
 import { KeyValueServiceService } from '../wire/gen/kvs/v1/kv.js';
+import type { View as WireView } from '../wire/gen/kvs/v1/view.js';
 import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
 import { Door } from './door.js';
 import { Driver, monotonicMs } from './driver.js';
@@ -127,7 +130,7 @@ class ServerProcess {
         weight: this.options.weight,
         incarnation: identity.incarnation,
         clusterId: this.storage.identity.clusterId,
-        epoch: this.driver?.machine.view.epoch ?? known?.epoch ?? 0,
+        ...this.viewKnown(known),
       }),
       this.options.log,
       (registration: Registration) => {
@@ -154,6 +157,13 @@ class ServerProcess {
     const refused = await joined;
     await joining;
     if (refused !== null) throw refused;
+  }
+
+  /** For registration: the newest view that is durable here. */
+  private viewKnown(recovered: View | null): { epoch: number; view: WireView | undefined } {
+    const view = this.driver?.machine.view ?? recovered;
+    if (view === null || view.epoch === 0) return { epoch: 0, view: undefined };
+    return { epoch: view.epoch, view: viewToWire(view) };
   }
 
   private async recover(): Promise<ReturnType<Recovery['finish']>> {

@@ -49,6 +49,8 @@ export class LeaderLink {
   private turn = 0;
   private stream: ClientDuplexStream<HeartbeatRequest, HeartbeatResponse> | null = null;
   private closed = false;
+  /** This process has been a member. */
+  private registered = false;
   private waiting: NodeJS.Timeout | null = null;
 
   constructor(
@@ -96,9 +98,13 @@ export class LeaderLink {
 
   private onFailure(error: ServiceError, failures: number, saidMs: number): void {
     if (error.code === status.FAILED_PRECONDITION || error.code === status.INVALID_ARGUMENT) {
-      const code = String(error.metadata.get('kvs-code')[0] ?? 'REFUSED');
-      this.onRefused(new RegistrationRefused(code, error.details));
-      return;
+      if (!this.registered) {
+        const code = String(error.metadata.get('kvs-code')[0] ?? 'REFUSED');
+        this.onRefused(new RegistrationRefused(code, error.details));
+        return;
+      }
+      // Whoever answers there now is not our view leader: what we hold is served on (V3).
+      this.log.error(`refused by the view leader, serving on without it: ${error.details}`);
     }
     const now = performance.now();
     let said = saidMs;
@@ -115,6 +121,7 @@ export class LeaderLink {
 
   private onResponse(client: LeaderServiceClient, response: RegisterResponse): void {
     if (response.view === undefined) return;
+    this.registered = true;
     const { ordinal, clusterId, heartbeatIntervalMs } = response;
     this.onRegistered({
       ordinal,

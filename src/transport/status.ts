@@ -48,6 +48,11 @@ export function preconditionError(code: string, detail: string): Partial<Service
   return { code: status.FAILED_PRECONDITION, details: detail, metadata: codeMetadata(code) };
 }
 
+/** Not now, but maybe soon. */
+export function unavailableError(code: string, detail: string): Partial<ServiceError> {
+  return { code: status.UNAVAILABLE, details: detail, metadata: codeMetadata(code) };
+}
+
 export function codeOf(error: ServiceError): string {
   return String(error.metadata.get(CODE_KEY)[0] ?? status[error.code]);
 }

@@ -1,8 +1,11 @@
 // Real processes, real sockets, real disks.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { Load } from '../../src/bench/load.js';
-import { waitFor } from '../../src/cli/local-cluster.js';
+import { type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
 import { clientOf, newCluster, settled, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
@@ -12,6 +15,10 @@ const VALUE_BYTES = 128;
 const HANDS = 32;
 
 let load: Load | null = null;
+
+function tails(cluster: LocalCluster): string {
+  return cluster.servers.map((server) => server.logTail()).join('\n');
+}
 
 afterEach(async () => {
   await load?.stop();
@@ -92,6 +99,42 @@ describe('kill -9', () => {
     expect(await load.verify()).toEqual([]);
     expect(after.clusterId).toBe(before.clusterId);
     expect(after.epoch).toBeGreaterThanOrEqual(before.epoch);
+  });
+});
+
+describe('a view leader that lost its disk', () => {
+  test('founds no rival; --recover brings the cluster back at a higher epoch (V1)', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    const before = await cluster.status();
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    load.start(HANDS);
+    const { leader } = cluster;
+    const { listen } = leader;
+    await leader.kill();
+    rmSync(join(leader.directory, 'data'), { recursive: true });
+    // Started as if nothing had happened: the servers refuse it, and serve on.
+    leader.spawn(['--listen', listen]);
+    await leader.ready();
+    await waitFor('the refusal', 30_000, () => /FOREIGN|serving on/.test(tails(cluster)));
+    expect((await cluster.status()).members).toEqual([]);
+    const seen = load.samples.length;
+    await waitFor('writes to go on', 30_000, () => (load?.samples.length ?? 0) > seen + RECORDS);
+    await leader.kill();
+    rmSync(join(leader.directory, 'data'), { recursive: true });
+    leader.spawn(['--listen', listen, '--recover']);
+    await leader.ready();
+    const after = await settled(cluster, 3);
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+    expect(after.clusterId).toBe(before.clusterId);
+    expect(after.epoch).toBeGreaterThan(before.epoch + 100_000);
+    // It has a view now: there is nothing to recover any more.
+    await leader.kill();
+    leader.spawn(['--listen', listen, '--recover']);
+    await expect(leader.ready()).rejects.toThrow(/NOTHING_TO_RECOVER/);
   });
 });
 

@@ -38,6 +38,8 @@ export interface RegisterRequest {
   clusterId: string;
   /** The newest epoch this server knows; 0 for a new one. */
   epoch: number;
+  /** The newest view that this server holds durably: a view leader that lost its own rebuilds it. */
+  view: View | undefined;
 }
 
 export interface RegisterResponse {
@@ -171,7 +173,7 @@ export interface GetStatusResponse {
 }
 
 function createBaseRegisterRequest(): RegisterRequest {
-  return { id: "", address: "", zone: "", weight: 0, incarnation: 0, clusterId: "", epoch: 0 };
+  return { id: "", address: "", zone: "", weight: 0, incarnation: 0, clusterId: "", epoch: 0, view: undefined };
 }
 
 export const RegisterRequest: MessageFns<RegisterRequest> = {
@@ -196,6 +198,9 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     }
     if (message.epoch !== 0) {
       writer.uint32(56).uint64(message.epoch);
+    }
+    if (message.view !== undefined) {
+      View.encode(message.view, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -269,6 +274,14 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
             message.epoch = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.view = View.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -294,6 +307,7 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
         ? globalThis.String(object.cluster_id)
         : "",
       epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      view: isSet(object.view) ? View.fromJSON(object.view) : undefined,
     };
   },
 
@@ -320,6 +334,9 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     if (message.epoch !== 0) {
       obj.epoch = Math.round(message.epoch);
     }
+    if (message.view !== undefined) {
+      obj.view = View.toJSON(message.view);
+    }
     return obj;
   },
 
@@ -335,6 +352,7 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
     message.incarnation = object.incarnation ?? 0;
     message.clusterId = object.clusterId ?? "";
     message.epoch = object.epoch ?? 0;
+    message.view = (object.view !== undefined && object.view !== null) ? View.fromPartial(object.view) : undefined;
     return message;
   },
 };
