@@ -8,6 +8,7 @@ import type { ClientId, Key, Version } from '../core/ids.js';
 import {
   ConditionKind,
   type ConditionalWrite,
+  isRead,
   Operation,
   OperationKind,
   type StoredRecord,
@@ -118,7 +119,8 @@ export class Workload {
 
   private single(key: Key, version: Version): Wish {
     const draw = Math.random();
-    const { Get, Set: Write, Delete } = OperationKind;
+    const { Get, ConfirmedGet, Set: Write, Delete } = OperationKind;
+    if (draw < 0.05) return wishOf(ConfirmedGet, key);
     if (draw < 0.45) return wishOf(Get, key);
     if (draw < 0.7) return wishOf(Write, key, this.unique('v'));
     if (draw < 0.9) return wishOf(Write, key, this.unique('c'), ConditionKind.IfVersion, version);
@@ -165,7 +167,7 @@ export class Workload {
     const numbering = this.numberings[client];
     const id = this.id[client];
     if (numbering === undefined || id === undefined) throw new Error('bug: no such client');
-    const number = wish.kind === OperationKind.Get ? 0 : numbering.next();
+    const number = isRead(wish.kind) ? 0 : numbering.next();
     const { kind, key, value, condition, ifVersion, writes } = wish;
     const operation = new Operation(
       kind,

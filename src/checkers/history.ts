@@ -1,5 +1,11 @@
 import type { Key, Version } from '../core/ids.js';
-import { ConditionKind, type Operation, OperationKind, type Result } from '../core/operation.js';
+import {
+  ConditionKind,
+  isRead,
+  type Operation,
+  OperationKind,
+  type Result,
+} from '../core/operation.js';
 
 /**
  * What a client knows of an operation. ok: done · refused: a condition was false, so not done ·
@@ -46,22 +52,21 @@ export class Call {
   ) {
     const { kind, key, condition, ifVersion } = operation;
     const parts = kind === OperationKind.SetR ? (operation.writes ?? []) : [operation];
-    this.changes =
-      kind === OperationKind.Get
-        ? []
-        : parts.map((part) => ({
-            key: part.key,
-            value: kind === OperationKind.Delete ? null : toText(part.value),
-            condition: kind === OperationKind.SetR ? part.condition : condition,
-            ifVersion: kind === OperationKind.SetR ? part.ifVersion : ifVersion,
-          }));
+    this.changes = isRead(kind)
+      ? []
+      : parts.map((part) => ({
+          key: part.key,
+          value: kind === OperationKind.Delete ? null : toText(part.value),
+          condition: kind === OperationKind.SetR ? part.condition : condition,
+          ifVersion: kind === OperationKind.SetR ? part.ifVersion : ifVersion,
+        }));
     this.keys = kind === OperationKind.SetR ? parts.map((part) => part.key) : [key];
   }
 
   readonly keys: readonly Key[];
 
   get isRead(): boolean {
-    return this.operation.kind === OperationKind.Get;
+    return isRead(this.operation.kind);
   }
 
   /** Of a read that was answered: what it saw; null when the key did not exist. */

@@ -17,8 +17,9 @@ export function addDataCommands(program: Command, session: Session): void {
     .command('get')
     .description('read one key; text output is the value and nothing else')
     .argument('<key>')
+    .addOption(setting('--confirm', 'trust no clock: the other replicas confirm the read first'))
     .addHelpText('after', '\nExample:\n  $ kvs-client get greeting')
-    .action((key: string) => get(session, key));
+    .action((key: string, options: { confirm?: boolean }) => get(session, key, options));
   program
     .command('set')
     .description('write one key')
@@ -64,9 +65,13 @@ function gather(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
 
-async function get(session: Session, key: string): Promise<void> {
+async function get(
+  session: Session,
+  key: string,
+  options: { readonly confirm?: boolean },
+): Promise<void> {
   await session.withClient(async (client) => {
-    const found = await client.get(key);
+    const found = await client.get(key, options);
     if (found === null) {
       const what = `there is no key "${printable(key)}"`;
       throw new CommandError('NOT_FOUND', what, 'check the key', Exit.NotFound);

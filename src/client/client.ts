@@ -6,6 +6,7 @@ import type { Result } from '../core/operation.js';
 import {
   ConditionKind,
   type ConditionalWrite,
+  isRead,
   Operation,
   OperationKind,
 } from '../core/operation.js';
@@ -120,9 +121,13 @@ export class KvsClient {
     this.router = new Router(views, doors);
   }
 
-  /** Linearizable read; null when the key does not exist. */
-  async get(key: Bytes): Promise<Value | null> {
-    const result = await this.ask(this.operation(OperationKind.Get, binary(key), null, {}));
+  /**
+   * Linearizable read; null when the key does not exist. `confirm`: every other replica confirms
+   * the primary first, so that no clock is trusted; costs a round between the servers.
+   */
+  async get(key: Bytes, options: { readonly confirm?: boolean } = {}): Promise<Value | null> {
+    const kind = options.confirm === true ? OperationKind.ConfirmedGet : OperationKind.Get;
+    const result = await this.ask(this.operation(kind, binary(key), null, {}));
     if (!result.found) return null;
     return { value: result.value ?? new Uint8Array(0), ...this.where(result) };
   }
@@ -238,7 +243,7 @@ export class KvsClient {
     writes: readonly ConditionalWrite[] | null = null,
     bucket = 0,
   ): Operation {
-    const reads = kind === OperationKind.Get || kind === OperationKind.Scan;
+    const reads = isRead(kind);
     const [condition, ifVersion] = conditionOf(options);
     return new Operation(
       kind,

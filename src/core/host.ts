@@ -56,6 +56,8 @@ export interface Host {
   reroute(request: number, operation: Operation): void;
   answer(request: number, result: Result): void;
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
+  /** Send beacons at the next tick, due or not. */
+  hastenBeacons(): void;
   /** Call the bucket's primary role at the end of this batch of inputs. */
   markDirty(bucket: Bucket): void;
   /** A token for asynchronous work; `done` gets its completion. */

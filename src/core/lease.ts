@@ -67,6 +67,14 @@ export class Lease {
     return true;
   }
 
+  /** Whether each of `others` answered a beacon that was sent after `sinceMs`. */
+  confirmedSince(others: Iterable<Ordinal>, sinceMs: number): boolean {
+    for (const other of others) {
+      if ((this.answered.get(other) ?? -Infinity) <= sinceMs) return false;
+    }
+    return true;
+  }
+
   /** A beacon of `from`, whose view has `epoch`, arrived; it will be answered. */
   beacon(from: Ordinal, epoch: Epoch, now: number): void {
     this.received.set(from, now);

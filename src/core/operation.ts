@@ -2,7 +2,14 @@ import type { BucketId, ClientId, Epoch, Key, Ordinal, Version } from './ids.js'
 import { Code, CODES } from './refusal.js';
 
 /** The numbers are those of `OperationKind` on the wire. */
-export const OperationKind = { Get: 1, Set: 2, Delete: 3, SetR: 4, Scan: 5 } as const;
+export const OperationKind = {
+  Get: 1,
+  Set: 2,
+  Delete: 3,
+  SetR: 4,
+  Scan: 5,
+  ConfirmedGet: 6,
+} as const;
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
 
 /** The numbers are those of `ConditionKind` on the wire. */
@@ -68,9 +75,14 @@ export function readdressed(
   );
 }
 
+export function isRead(kind: OperationKind): boolean {
+  const { Get, ConfirmedGet, Scan } = OperationKind;
+  return kind === Get || kind === ConfirmedGet || kind === Scan;
+}
+
 /** Whether it changes anything: its outcome may then be unknown. */
 export function isWrite(operation: Operation): boolean {
-  return operation.kind !== OperationKind.Get && operation.kind !== OperationKind.Scan;
+  return !isRead(operation.kind);
 }
 
 export interface StoredRecord {

@@ -78,6 +78,17 @@ export class Primary {
     return true;
   }
 
+  /**
+   * Every counted replica answered a beacon that left after `sinceMs`, in a view no newer than ours:
+   * at that moment no other primary had begun. No clock is compared with another.
+   */
+  confirmedSince(sinceMs: number): boolean {
+    if (!this.begun) return false;
+    const counted = Array.from(this.followers.values()).filter((follower) => follower.counted);
+    const others = counted.map(({ ordinal }) => ordinal);
+    return this.host.lease.confirmedSince(others, sinceMs);
+  }
+
   /** Enough in-sync replicas for a write (D2). */
   get writable(): boolean {
     return this.row.replicas.length >= this.row.floor;

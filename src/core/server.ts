@@ -291,6 +291,10 @@ export class StorageServer implements Host {
     this.replicas.markDirty(bucket.id);
   }
 
+  hastenBeacons(): void {
+    this.beaconMs = -Infinity;
+  }
+
   expect(done: (completion: Completion) => void): number {
     const token = this.nextToken++;
     this.expected.set(token, done);

@@ -8,7 +8,7 @@ import type { DedupResult } from './message.js';
 import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
 import { Participant } from './participant.js';
 import type { Primary } from './primary.js';
-import { Code } from './refusal.js';
+import { Code, LIMITS } from './refusal.js';
 
 const SCAN_BYTES = 512 * 1024;
 
@@ -37,6 +37,8 @@ export class Serving {
   readonly coordinator: Coordinator;
   private readonly overlay = new Map<Key, Overlaid>();
   private readonly waiting = new Map<Sequence, Waiting[]>();
+  /** Confirmed reads that wait, and since when. */
+  private readonly confirming = new Map<number, number>();
   /** Requests in the log that are not committed: retries join them (D4). */
   private readonly pending = new Map<string, Sequence>();
 
@@ -64,6 +66,9 @@ export class Serving {
     switch (operation.kind) {
       case OperationKind.Get:
         this.get(request, operation);
+        break;
+      case OperationKind.ConfirmedGet:
+        this.confirmedGet(request, operation);
         break;
       case OperationKind.Scan:
         this.scan(request, operation);
@@ -99,6 +104,10 @@ export class Serving {
   }
 
   tick(): void {
+    for (const [request, sinceMs] of this.confirming) {
+      if (this.host.now - sinceMs < LIMITS.timeoutMs) break;
+      this.confirming.delete(request);
+    }
     this.participant.tick();
     this.coordinator.tick();
     if (this.primary.holdsLease) this.host.resubmit(this.primary.bucket.id);
@@ -167,6 +176,21 @@ export class Serving {
     const found = record !== undefined;
     const value = record?.value ?? null;
     this.host.answer(request, this.result(Code.Ok, found, value, record?.version ?? 0, 0, ''));
+  }
+
+  /** A get that the other replicas confirm, after it arrived; it waits until they have. */
+  private confirmedGet(request: number, operation: Operation): void {
+    const { host, primary } = this;
+    const sinceMs = this.confirming.get(request) ?? host.now;
+    if (primary.confirmedSince(sinceMs)) {
+      this.confirming.delete(request);
+      this.get(request, operation);
+      return;
+    }
+    if (!this.confirming.has(request)) host.hastenBeacons();
+    this.confirming.set(request, sinceMs);
+    const why = 'a replica does not confirm that this server is still the primary';
+    host.park(request, operation, primary.bucket.id, Code.Unavailable, why);
   }
 
   private scan(request: number, operation: Operation): void {

@@ -8,6 +8,7 @@ export function objection(
 ): { readonly code: Code; readonly detail: string } | null {
   switch (operation.kind) {
     case OperationKind.Get:
+    case OperationKind.ConfirmedGet:
     case OperationKind.Delete:
       return keyObjection(operation.key);
     case OperationKind.Set:

@@ -59,8 +59,10 @@ export function keyValueService(door: Door): KeyValueServiceServer {
       serve(
         call,
         done,
-        ({ key }, timeoutMs) =>
-          singleKey(OperationKind.Get, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0),
+        ({ key, confirm }, timeoutMs) => {
+          const kind = confirm ? OperationKind.ConfirmedGet : OperationKind.Get;
+          return singleKey(kind, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0);
+        },
         (result) => ({
           found: result.found,
           value: asBuffer(result.value),

@@ -1,5 +1,5 @@
 import { bucketOf } from '../core/hash.js';
-import { Operation, OperationKind, type Result } from '../core/operation.js';
+import { isRead, Operation, type Result } from '../core/operation.js';
 import { CODES, Code } from '../core/refusal.js';
 import { primaryOf, type View } from '../core/view.js';
 import type { Call, History, Outcome } from '../checkers/history.js';
@@ -64,7 +64,7 @@ export class Client {
   private perform(wish: Wish): void {
     const { world, random } = this;
     const patience = this.patience();
-    const reads = wish.kind === OperationKind.Get;
+    const reads = isRead(wish.kind);
     if (!reads) this.sequence += 1;
     const { bucketCount } = world.settings.view;
     const row = this.view?.rows[bucketOf(wish.key, bucketCount)];

@@ -19,9 +19,9 @@ export class Values {
   }
 }
 
-export function get(key: Key): Wish {
+export function get(key: Key, kind: OperationKind = OperationKind.Get): Wish {
   const { None } = ConditionKind;
-  return { kind: OperationKind.Get, key, value: null, condition: None, ifVersion: 0, writes: null };
+  return { kind, key, value: null, condition: None, ifVersion: 0, writes: null };
 }
 
 function set(
@@ -108,6 +108,7 @@ export function* work(random: Prng, play: Playground): Script {
 
 function single(random: Prng, play: Playground, key: Key, version: Version): Wish {
   const draw = random.real();
+  if (draw < 0.05) return get(key, OperationKind.ConfirmedGet);
   if (draw < 0.4) return get(key);
   const value = play.values.unique('v');
   if (draw < 0.65) return set(key, value);

@@ -110,6 +110,8 @@ describe('the real daemons check their settings', () => {
       minInSync: 1,
       heartbeatIntervalMs: 250,
       downAfterMs: 2000,
+      recover: false,
+      recoverWithout: [],
       replaceAfterMs: 30_000,
       rebalanceRateBytes: 1_048_576,
     });
@@ -130,7 +132,6 @@ describe('the real daemons check their settings', () => {
     [server, ['--leader', 'a', 'b'], 'too many arguments'],
     [server, ['--leader', 'a:b'], '"a:b" is not an address'],
     [server, ['--leader', 'a', '--advertise', 'b'], '"b" is not an address'],
-    [leader, ['--recover'], "unknown option '--recover'"],
     [leader, ['--policy', 'modulo'], '--policy'],
     [leader, ['--replicas', '2', '--min-in-sync', '3'], '--min-in-sync'],
     [leader, ['--down-after', '300ms'], '--heartbeat-interval'],

@@ -302,6 +302,10 @@ export class Cluster {
     return operationOf(OperationKind.Get, key, null, 0);
   }
 
+  confirmedGet(key: string): Operation {
+    return operationOf(OperationKind.ConfirmedGet, key, null, 0);
+  }
+
   set(key: string, value: string, number = this.nextWrite++): Operation {
     return operationOf(OperationKind.Set, key, value, number);
   }

@@ -152,6 +152,32 @@ describe('lease and takeover', () => {
   });
 });
 
+describe('a confirmed read', () => {
+  test('is answered once the other replicas have confirmed the primary', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    const request = cluster.submit(1, cluster.confirmedGet('k'));
+    cluster.settle();
+    expect(cluster.results.get(request)).toBeUndefined();
+    cluster.pass(100);
+    expect(text(cluster.results.get(request))).toBe('v');
+  });
+
+  test('is not answered by a primary that was replaced, whatever its clock says', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'v'));
+    cluster.pass(200);
+    // The others follow server 2, but server 1 has not heard of it, and its lease still runs.
+    cluster.lost = ({ to, message }) => to === 1 && message.type === 'viewUpdate';
+    cluster.adopt(viewOf(2, rowOf(2, [2, 3], [2, 3, 1]), [1, 2, 3]), [2, 3]);
+    const confirmed = cluster.submit(1, cluster.confirmedGet('k'));
+    const plain = cluster.submit(1, cluster.get('k'));
+    cluster.pass(300);
+    expect(text(cluster.results.get(plain))).toBe('v');
+    expect(cluster.results.get(confirmed)).toBeUndefined();
+  });
+});
+
 describe('retries (D4)', () => {
   test('a late copy of a delete that found nothing does not delete a later value', () => {
     const cluster = three();

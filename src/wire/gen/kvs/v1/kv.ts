@@ -34,6 +34,8 @@ export enum OperationKind {
   OPERATION_KIND_SETR = 4,
   /** OPERATION_KIND_SCAN - One page of one bucket's records. */
   OPERATION_KIND_SCAN = 5,
+  /** OPERATION_KIND_CONFIRMED_GET - A get that trusts no clock: every other replica confirms the primary first. */
+  OPERATION_KIND_CONFIRMED_GET = 6,
 }
 
 export function operationKindFromJSON(object: any): OperationKind {
@@ -56,6 +58,9 @@ export function operationKindFromJSON(object: any): OperationKind {
     case 5:
     case "OPERATION_KIND_SCAN":
       return OperationKind.OPERATION_KIND_SCAN;
+    case 6:
+    case "OPERATION_KIND_CONFIRMED_GET":
+      return OperationKind.OPERATION_KIND_CONFIRMED_GET;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -75,6 +80,8 @@ export function operationKindToJSON(object: OperationKind): string {
       return "OPERATION_KIND_SETR";
     case OperationKind.OPERATION_KIND_SCAN:
       return "OPERATION_KIND_SCAN";
+    case OperationKind.OPERATION_KIND_CONFIRMED_GET:
+      return "OPERATION_KIND_CONFIRMED_GET";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -303,6 +310,8 @@ export interface ExchangeResponse {
 
 export interface GetRequest {
   key: Buffer;
+  /** Trust no clock: every other replica confirms the primary first. */
+  confirm: boolean;
 }
 
 export interface GetResponse {
@@ -1353,13 +1362,16 @@ export const ExchangeResponse: MessageFns<ExchangeResponse> = {
 };
 
 function createBaseGetRequest(): GetRequest {
-  return { key: Buffer.alloc(0) };
+  return { key: Buffer.alloc(0), confirm: false };
 }
 
 export const GetRequest: MessageFns<GetRequest> = {
   encode(message: GetRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.key.length !== 0) {
       writer.uint32(10).bytes(message.key);
+    }
+    if (message.confirm !== false) {
+      writer.uint32(16).bool(message.confirm);
     }
     return writer;
   },
@@ -1385,6 +1397,14 @@ export const GetRequest: MessageFns<GetRequest> = {
             message.key = Buffer.from(reader.bytes());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.confirm = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1398,13 +1418,19 @@ export const GetRequest: MessageFns<GetRequest> = {
   },
 
   fromJSON(object: any): GetRequest {
-    return { key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0) };
+    return {
+      key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
+      confirm: isSet(object.confirm) ? globalThis.Boolean(object.confirm) : false,
+    };
   },
 
   toJSON(message: GetRequest): unknown {
     const obj: any = {};
     if (message.key.length !== 0) {
       obj.key = base64FromBytes(message.key);
+    }
+    if (message.confirm !== false) {
+      obj.confirm = message.confirm;
     }
     return obj;
   },
@@ -1415,6 +1441,7 @@ export const GetRequest: MessageFns<GetRequest> = {
   fromPartial<I extends Exact<DeepPartial<GetRequest>, I>>(object: I): GetRequest {
     const message = createBaseGetRequest();
     message.key = object.key ?? Buffer.alloc(0);
+    message.confirm = object.confirm ?? false;
     return message;
   },
 };
