@@ -36,8 +36,8 @@ chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=
 	set -e; for name in $(or $(CHAOS),pause kill); do node dist/chaos/main.js $$name; done
 
 .PHONY: bench
-bench: build ## Measurements of real clusters (BENCH=failover or BENCH=join: one of them)
-	set -e; for name in $(or $(BENCH),failover join); do node dist/bench/main.js $$name; done
+bench: build ## Measurements of real clusters (BENCH=failover, join or leaderless)
+	set -e; for name in $(or $(BENCH),failover join leaderless); do node dist/bench/main.js $$name; done
 
 .PHONY: check
 check: $(INSTALLED) ## Format, lint, types, generated code up to date

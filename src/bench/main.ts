@@ -9,6 +9,7 @@ import { LocalCluster } from '../cli/local-cluster.js';
 import { connect, type KvsClient } from '../client/index.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
+import { measureLeaderless } from './leaderless.js';
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -45,4 +46,8 @@ program
   .command('join')
   .description('what a server that joins under load costs: failed requests, moved records')
   .action(() => onCluster((cluster) => measureJoin(cluster, open, say)));
+program
+  .command('leaderless')
+  .description('what the absence of the view leader costs writes')
+  .action(() => onCluster((cluster) => measureLeaderless(cluster, open, say)));
 await program.parseAsync();
