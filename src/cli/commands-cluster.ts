@@ -32,6 +32,33 @@ export function addClusterCommands(program: Command, session: Session): void {
     .argument('<key>')
     .addHelpText('after', '\nExample:\n  $ kvs-client locate greeting')
     .action((key: string) => showLocation(session, key));
+  program
+    .command('server')
+    .description('take a server out')
+    .command('remove')
+    .description('give a server that is down up for good')
+    .argument('<id>', 'as `members` shows it')
+    .addOption(
+      setting('--accept-data-loss', 'give up the buckets of which it has the only in-sync copy'),
+    )
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ kvs-client server remove 48c92279-1bcf-41ae-b576-8be37fe3fc23',
+    )
+    .action((id: string, options: { acceptDataLoss?: boolean }) =>
+      removeServer(session, id, options.acceptDataLoss === true),
+    );
+}
+
+async function removeServer(session: Session, id: string, acceptDataLoss: boolean): Promise<void> {
+  await session.withClient(async (client) => {
+    const { epoch, buckets, bucketsLost } = await client.removeServer(id, { acceptDataLoss });
+    const lost = bucketsLost === 0 ? 'none lost' : `${plural(bucketsLost, 'bucket')} lost`;
+    await session.output.result(
+      { id, epoch, buckets, buckets_lost: bucketsLost },
+      `removed ${id} at epoch ${epoch}: it had ${plural(buckets, 'replica')}, ${lost}`,
+    );
+  });
 }
 
 async function showStatus(session: Session): Promise<void> {

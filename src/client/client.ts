@@ -14,7 +14,7 @@ import { Code, LIMITS } from '../core/refusal.js';
 import { objection } from '../core/validate.js';
 import type { View } from '../core/view.js';
 import { KvsError } from '../transport/status.js';
-import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
+import type { GetStatusResponse, RemoveServerResponse } from '../wire/gen/kvs/v1/leader.js';
 import { Numbering } from './numbering.js';
 import { Router } from './router.js';
 import { ViewSource } from './views.js';
@@ -185,6 +185,17 @@ export class KvsClient {
   /** What the view leader says of the cluster. */
   status(): Promise<GetStatusResponse> {
     return this.views.status();
+  }
+
+  /**
+   * Give a server that is down up for good. Refused (`DATA_LOSS`) while it has the only in-sync copy
+   * of a bucket, unless the loss is accepted: such buckets begin anew, empty.
+   */
+  removeServer(
+    id: string,
+    options: { readonly acceptDataLoss?: boolean } = {},
+  ): Promise<RemoveServerResponse> {
+    return this.views.removeServer(id, options.acceptDataLoss === true);
   }
 
   /** The newest view known, from the view leader or a server. */

@@ -1,13 +1,17 @@
-import { type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 
 import type { Epoch } from '../core/ids.js';
 import { Code } from '../core/refusal.js';
 import { applyDelta, type View } from '../core/view.js';
 import { parseAddresses } from '../transport/address.js';
-import { KvsError, reasonOf } from '../transport/status.js';
+import { codeOf, KvsError, reasonOf } from '../transport/status.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import { KeyValueServiceClient } from '../wire/gen/kvs/v1/kv.js';
-import { type GetStatusResponse, LeaderServiceClient } from '../wire/gen/kvs/v1/leader.js';
+import {
+  type GetStatusResponse,
+  LeaderServiceClient,
+  type RemoveServerResponse,
+} from '../wire/gen/kvs/v1/leader.js';
 
 const LEADER_PORT = 7400;
 const RETRY_MS = 100;
@@ -78,6 +82,28 @@ export class ViewSource {
         this.leaderClient(address).getStatus({}, metadata, options, done),
       );
       if (answer !== null) return answer;
+    }
+    throw this.unreachable();
+  }
+
+  /** See `KvsClient.removeServer`. */
+  async removeServer(id: string, acceptDataLoss: boolean): Promise<RemoveServerResponse> {
+    for (const address of this.leaders) {
+      const answer = await new Promise<RemoveServerResponse | ServiceError>((resolve) => {
+        const options = { deadline: Date.now() + this.timeoutMs };
+        this.leaderClient(address).removeServer(
+          { id, acceptDataLoss },
+          new Metadata(),
+          options,
+          (error, response) => resolve(error ?? response),
+        );
+      });
+      if (!(answer instanceof Error)) return answer;
+      if (answer.code === status.FAILED_PRECONDITION) {
+        const hint = '`kvs-client members` lists the servers';
+        throw KvsError.ofProcess(codeOf(answer), answer.details, hint, answer);
+      }
+      this.lastProblem = `${address}: ${reasonOf(answer)}`;
     }
     throw this.unreachable();
   }

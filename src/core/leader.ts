@@ -56,6 +56,10 @@ export type RegisterAnswer =
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
+export type Removal =
+  | { readonly ok: true; readonly buckets: number; readonly lost: number }
+  | { readonly ok: false; readonly code: string; readonly message: string };
+
 export interface LeaderAck {
   readonly type: 'ack';
   readonly epoch: Epoch;
@@ -100,6 +104,8 @@ export class ViewLeader {
   private readonly members = new Map<Ordinal, Member>();
   private readonly rows = new Map<BucketId, BucketRow>();
   private readonly newSets = new Set<BucketId>();
+  /** Buckets that begin anew with the next epoch. */
+  private readonly founded = new Set<BucketId>();
   private parameters: ViewParameters | null = null;
   private reasons: string[] = [];
   /** When what changed must become an epoch; hand-overs of buckets can wait a little. */
@@ -162,6 +168,54 @@ export class ViewLeader {
     else this.onReconfigure(from, message, now);
   }
 
+  /**
+   * An operator gives a server up for good. Buckets of which it has the only in-sync copy are lost:
+   * that must be accepted, and then they begin anew, empty (D6). What the server holds of them is
+   * void from then on, should it come back.
+   */
+  remove(id: string, acceptLoss: boolean, now: number): Removal {
+    const member = this.memberById(id);
+    if (member === undefined) return cannot('UNKNOWN_SERVER', `there is no server ${id}`);
+    const { ordinal, state } = member;
+    if (state === MemberState.Up) {
+      return cannot('SERVER_IS_UP', `server ${id} is up; stop it first: it hands its buckets over`);
+    }
+    const held = this.allRows().filter(([, { replicas }]) => replicas.includes(ordinal));
+    const lost = held.filter(([, { replicas }]) => replicas.length === 1);
+    if (lost.length > 0 && !acceptLoss) {
+      return cannot(
+        'DATA_LOSS',
+        `server ${id} has the only in-sync copy of ${lost.length} buckets of ` +
+          `${this.allRows().length}; nothing was changed; start it again, or give their records ` +
+          'up with --accept-data-loss',
+      );
+    }
+    if (!this.allMembers().some((other) => other.state === MemberState.Up)) {
+      return cannot('NO_SERVERS', 'no server is up that could take its place');
+    }
+    this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is removed`);
+    for (const [bucket, row] of held) {
+      const replicas = row.replicas.filter((other) => other !== ordinal);
+      this.setRow(bucket, row, { ...row, replicas, sets: true }, '');
+    }
+    this.plan(now);
+    for (const [bucket] of lost) this.foundAnew(bucket);
+    this.settleRows(now);
+    return { ok: true, buckets: held.length, lost: lost.length };
+  }
+
+  private foundAnew(bucket: BucketId): void {
+    const row = this.row(bucket);
+    if (row === undefined) return;
+    const up = row.target.filter((ordinal) => this.isUp(ordinal));
+    const someone = this.allMembers().find(({ state }) => state === MemberState.Up);
+    const replicas = up.length > 0 || someone === undefined ? up : [someone.ordinal];
+    const { minInSync } = this.parameters ?? this.current.parameters;
+    const floor = Math.min(minInSync, replicas.length);
+    this.setRow(bucket, row, { replicas, target: row.target, floor, sets: true }, 'data given up');
+    this.founded.add(bucket);
+  }
+
   /** Call every 20–100 ms. */
   tick(now: number): void {
     this.detect(now);
@@ -178,7 +232,9 @@ export class ViewLeader {
     const toEpoch = epoch + 1;
     for (const bucket of this.newSets) {
       const row = this.rows.get(bucket);
-      if (row !== undefined) this.rows.set(bucket, { ...row, epoch: toEpoch });
+      if (row === undefined) continue;
+      const founded = this.founded.has(bucket) ? toEpoch : row.founded;
+      this.rows.set(bucket, { ...row, epoch: toEpoch, founded });
     }
     const delta: ViewDelta = {
       clusterId,
@@ -196,6 +252,7 @@ export class ViewLeader {
     this.members.clear();
     this.rows.clear();
     this.newSets.clear();
+    this.founded.clear();
     this.parameters = null;
     this.reasons = [];
     this.deltas.push(delta);
@@ -360,7 +417,8 @@ export class ViewLeader {
       const row = this.row(bucket);
       if (row === undefined) {
         const floor = Math.min(parameters.minInSync, target.length);
-        this.setRow(bucket, { epoch: 0 }, { replicas: target, target, floor, sets: true }, '');
+        const fresh = { epoch: 0, founded: 0 };
+        this.setRow(bucket, fresh, { replicas: target, target, floor, sets: true }, '');
         continue;
       }
       const change = withTarget(row, target);
@@ -435,13 +493,14 @@ export class ViewLeader {
 
   private setRow(
     bucket: BucketId,
-    row: Pick<BucketRow, 'epoch'>,
+    row: Pick<BucketRow, 'epoch' | 'founded'>,
     change: RowChange,
     reason: string,
   ): void {
     const { replicas, target, floor, sets } = change;
     this.dueMs = -Infinity;
-    this.rows.set(bucket, { epoch: row.epoch, replicas, target, floor });
+    const { epoch, founded } = row;
+    this.rows.set(bucket, { epoch, replicas, target, floor, founded });
     if (sets) this.newSets.add(bucket);
     if (reason !== '') this.reasons.push(reason);
   }
@@ -478,6 +537,10 @@ export class ViewLeader {
 }
 
 function refuse(code: string, message: string): RegisterAnswer {
+  return { ok: false, code, message };
+}
+
+function cannot(code: string, message: string): Removal {
   return { ok: false, code, message };
 }
 

@@ -1,6 +1,6 @@
 import { Bucket } from './bucket.js';
 import type { Host } from './host.js';
-import type { BucketId } from './ids.js';
+import { ballotEpoch, type BucketId } from './ids.js';
 import type { TakeoverWait } from './lease.js';
 import { Learner } from './learner.js';
 import type { BucketMeta } from './message.js';
@@ -120,6 +120,10 @@ export class Replicas {
       if (replica !== undefined) this.giveUp(id, replica);
       return wait;
     }
+    if (replica !== undefined && isVoid(replica.bucket, row)) {
+      this.giveUp(id, replica);
+      return wait;
+    }
     const held = replica ?? this.add(new Bucket(id));
     const { primary } = held;
     if (row.replicas[0] !== self) {
@@ -172,4 +176,10 @@ export class Replicas {
     outbox.persist({ type: 'dropped', bucket: id });
     outbox.sendAfter(self, { type: 'gaveUp', bucket: id });
   }
+}
+
+/** What is held here was given up before: the bucket began anew, empty (D6). */
+function isVoid(bucket: Bucket, row: BucketRow): boolean {
+  const newest = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
+  return !bucket.empty && ballotEpoch(newest) < row.founded;
 }

@@ -25,6 +25,8 @@ export interface BucketRow {
   readonly target: readonly Ordinal[];
   /** In-sync replicas a write needs (D2). */
   readonly floor: number;
+  /** What was held of the bucket before this epoch is void: its loss was accepted (D6). */
+  readonly founded: Epoch;
 }
 
 export interface ViewParameters {

@@ -7,6 +7,7 @@ import {
   type LeaderSettings,
   type LeaderStatus,
   type RegisterAnswer,
+  type Removal,
   type Registrant,
   ViewLeader,
 } from '../core/leader.js';
@@ -59,6 +60,14 @@ export class LeaderDriver implements LeaderOutbox {
     this.flush();
     await this.writing;
     return answer.ok ? { ...answer, view: this.durable } : answer;
+  }
+
+  /** Remove a server; resolves when that is durable. */
+  async remove(id: string, acceptLoss: boolean): Promise<Removal> {
+    const removal = this.machine.remove(id, acceptLoss, performance.now());
+    this.flush();
+    await this.writing;
+    return removal;
   }
 
   /** A server's stream is there: replies go to `reply` until `disconnect`. */

@@ -10,6 +10,8 @@ import type {
   LeaderServiceServer,
   RegisterRequest,
   RegisterResponse,
+  RemoveServerRequest,
+  RemoveServerResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 import type { LeaderDriver, LeaderReply } from './driver.js';
 import type { RecoveryDesk } from './recovery-desk.js';
@@ -43,11 +45,26 @@ export function leaderService(
       call.on('close', stop);
       call.on('error', stop);
     },
+    removeServer: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void remove(driver, call.request, done);
+    },
     getStatus: (_call, done) => {
       const driver = ready(done);
       if (driver !== null) done(null, statusToWire(driver.status()));
     },
   };
+}
+
+async function remove(
+  driver: LeaderDriver,
+  { id, acceptDataLoss }: RemoveServerRequest,
+  done: sendUnaryData<RemoveServerResponse>,
+): Promise<void> {
+  const removal = await driver.remove(id, acceptDataLoss);
+  if (!removal.ok) done(preconditionError(removal.code, removal.message));
+  else
+    done(null, { epoch: driver.view.epoch, buckets: removal.buckets, bucketsLost: removal.lost });
 }
 
 async function register(

@@ -73,6 +73,7 @@ function writeRow(out: ByteWriter, row: BucketRow): void {
   out.list(row.replicas, (ordinal) => out.u32(ordinal));
   out.list(row.target, (ordinal) => out.u32(ordinal));
   out.u32(row.floor);
+  out.number(row.founded);
 }
 
 function readRow(input: ByteReader): BucketRow {
@@ -81,5 +82,6 @@ function readRow(input: ByteReader): BucketRow {
     replicas: input.list(() => input.u32()),
     target: input.list(() => input.u32()),
     floor: input.u32(),
+    founded: input.number(),
   };
 }

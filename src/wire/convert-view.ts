@@ -15,12 +15,12 @@ export function memberFromWire(member: wire.Member): Member {
 }
 
 function rowToWire(bucket: number, row: BucketRow): wire.BucketRow {
-  const { epoch, floor } = row;
-  return { bucket, epoch, floor, replicas: [...row.replicas], target: [...row.target] };
+  const { epoch, floor, founded } = row;
+  return { bucket, epoch, floor, founded, replicas: [...row.replicas], target: [...row.target] };
 }
 
-function rowFromWire({ epoch, replicas, target, floor }: wire.BucketRow): BucketRow {
-  return { epoch, replicas, target, floor };
+function rowFromWire({ epoch, replicas, target, floor, founded }: wire.BucketRow): BucketRow {
+  return { epoch, replicas, target, floor, founded };
 }
 
 export function viewToWire(view: View): wire.View {

@@ -31,8 +31,8 @@ const view: View = {
     [2, member(2, MemberState.Down)],
   ]),
   rows: [
-    { epoch: 1, replicas: [1, 2], target: [1, 2], floor: 2 },
-    { epoch: 5, replicas: [1], target: [1, 2], floor: 2 },
+    { epoch: 1, replicas: [1, 2], target: [1, 2], floor: 2, founded: 0 },
+    { epoch: 5, replicas: [1], target: [1, 2], floor: 2, founded: 0 },
   ],
   reason: 'server 2 is down',
   atMs: 0,

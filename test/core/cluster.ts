@@ -197,7 +197,7 @@ export function rowOf(
   target: readonly Ordinal[] = replicas,
   floor = Math.min(2, replicas.length),
 ): BucketRow {
-  return { epoch, replicas, target, floor };
+  return { epoch, replicas, target, floor, founded: 0 };
 }
 
 const TICK_MS = 20;

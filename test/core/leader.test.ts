@@ -288,6 +288,52 @@ describe('failure', () => {
   });
 });
 
+describe('removing a server', () => {
+  test('that is up, or unknown, is refused', () => {
+    const office = founded(3);
+    expect(office.leader.remove('id 1', true, office.now)).toMatchObject({ code: 'SERVER_IS_UP' });
+    expect(office.leader.remove('nobody', true, office.now)).toMatchObject({
+      code: 'UNKNOWN_SERVER',
+    });
+  });
+
+  test('that is down takes it out of all rows at once; others take its place', () => {
+    const office = founded(4);
+    office.alive.delete(2);
+    office.pass(1200);
+    expect(office.leader.remove('id 2', false, office.now)).toMatchObject({ ok: true, lost: 0 });
+    office.pass(50);
+    expect(office.state(2)).toBe(MemberState.Replaced);
+    const { rows } = office.view;
+    expect(rows.some(({ replicas, target }) => [...replicas, ...target].includes(2))).toBe(false);
+    expect(rows.every(({ founded: anew }) => anew === 0)).toBe(true);
+  });
+
+  test('with the only copy of a bucket needs the loss to be accepted; then it begins anew (D6)', () => {
+    const office = founded(2);
+    office.alive.delete(1);
+    office.pass(8000);
+    office.alive.delete(2);
+    office.pass(8000);
+    // Server 1 is back, but server 2 has what was written last.
+    office.alive.set(1, 1);
+    office.pass(8000);
+    expect(office.state(2)).toBe(MemberState.Down);
+    const before = office.view;
+    const refused = office.leader.remove('id 2', false, office.now);
+    expect(refused).toMatchObject({ ok: false, code: 'DATA_LOSS' });
+    expect(refused.ok ? '' : refused.message).toMatch(/only in-sync copy of 32 buckets of 32/);
+    expect(office.view).toBe(before);
+    const removed = office.leader.remove('id 2', true, office.now);
+    expect(removed).toMatchObject({ ok: true, buckets: 32, lost: 32 });
+    office.pass(50);
+    for (const { replicas, epoch, founded: anew } of office.view.rows) {
+      expect(replicas).toEqual([1]);
+      expect(anew).toBe(epoch);
+    }
+  });
+});
+
 describe('a link that is cut', () => {
   const both = (row: { replicas: readonly number[] }, a: number, b: number): boolean =>
     row.replicas.includes(a) && row.replicas.includes(b);

@@ -308,6 +308,29 @@ describe('views that were skipped', () => {
   });
 });
 
+describe('a bucket that begins anew', () => {
+  test('is empty, also on servers that held it before (D6)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'lost'));
+    cluster.pass(200);
+    const row = { ...rowOf(2, [2], [2, 1], 1), founded: 2 };
+    cluster.adopt(viewOf(2, row, [1, 2]));
+    cluster.pass(1000);
+    expect(cluster.run(2, cluster.get('k'))).toMatchObject({ code: Code.Ok, found: false });
+    expect(cluster.run(2, cluster.set('k', 'new'))?.code).toBe(Code.Ok);
+    // Server 1 comes back with what it had, and learns from nothing.
+    cluster.pass(500);
+    cluster.adopt(viewOf(3, { ...rowOf(3, [2, 1]), founded: 2 }, [1, 2]));
+    cluster.pass(500);
+    expect(text(cluster.run(2, cluster.get('k')))).toBe('new');
+    const values = [...(cluster.node(1).store.buckets.get(0)?.values() ?? [])];
+    expect(values.map(({ value }) => new TextDecoder().decode(value))).toEqual(['new']);
+    cluster.restart(2, 2);
+    cluster.pass(1500);
+    expect(text(cluster.run(2, cluster.get('k')))).toBe('new');
+  });
+});
+
 describe('giving a copy up', () => {
   test('a crash before that is durable leaves the copy whole (D2)', () => {
     const cluster = three();

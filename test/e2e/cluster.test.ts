@@ -169,6 +169,51 @@ describe('a fourth server', () => {
   });
 });
 
+describe('server remove', () => {
+  test('gives a dead server up at once, and a live one not', async () => {
+    const cluster = await startCluster(4);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    const id = cluster.servers[0]?.ports?.id ?? '';
+    const early = await cluster.client(['server', 'remove', id]);
+    expect(early.code).toBe(1);
+    expect(early.stderr).toMatch(/SERVER_IS_UP.*stop it first/);
+    await cluster.servers[0]?.kill();
+    await cluster.waitForStatus('the new epoch', 20_000, ({ reason }) => /is down/.test(reason));
+    const removed = await cluster.client(['server', 'remove', id, '-o', 'json']);
+    expect(removed.stderr).toBe('');
+    expect(JSON.parse(removed.stdout.toString())).toMatchObject({ id, buckets_lost: 0 });
+    await settled(cluster, 3);
+    expect(await load.verify()).toEqual([]);
+  });
+
+  test('with the only copy of data says what would be lost, and needs a word (D6)', async () => {
+    const directory = temporaryDirectory();
+    const cluster = newCluster(directory, ['--min-in-sync', '1', '--replicas', '1']);
+    await cluster.start(3);
+    await settled(cluster, 3);
+    const [first] = cluster.servers;
+    const id = first?.ports?.id ?? '';
+    await first?.kill();
+    await cluster.waitForStatus('the new epoch', 20_000, ({ reason }) => /is down/.test(reason));
+    const refused = await cluster.client(['server', 'remove', id]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/DATA_LOSS.*only in-sync copy of 2\d buckets of 64.*--accept/);
+    const accepted = await cluster.client(['server', 'remove', id, '--accept-data-loss']);
+    expect(accepted.stdout.toString()).toMatch(/2\d buckets lost/);
+    await settled(cluster, 2);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, 200, VALUE_BYTES);
+    await load.fill();
+    // The one that was given up comes back: what it had is void, the new data stands.
+    first?.spawn();
+    await first?.ready();
+    await settled(cluster, 3);
+    expect(await load.verify()).toEqual([]);
+  });
+});
+
 describe('setr', () => {
   test('writes keys of different servers, all or none (D3)', async () => {
     const cluster = await startCluster(3);

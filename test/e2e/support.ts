@@ -23,10 +23,13 @@ export function temporaryDirectory(): string {
 }
 
 /** A cluster that ends with the test. */
-export function newCluster(directory = temporaryDirectory()): LocalCluster {
+export function newCluster(
+  directory = temporaryDirectory(),
+  leaderOptions: readonly string[] = [],
+): LocalCluster {
   const cluster = new LocalCluster({
     directory,
-    leaderOptions: ['--buckets', '64'],
+    leaderOptions: ['--buckets', '64', ...leaderOptions],
     clientEnvironment: { KVS_TIMEOUT: '20s' },
   });
   undo.push(() => cluster.killAll());

@@ -102,9 +102,12 @@ const view: fc.Arbitrary<View> = fc.record({
   members: fc
     .uniqueArray(member, { selector: ({ ordinal }) => ordinal, maxLength: 3 })
     .map((members) => new Map(members.map((each) => [each.ordinal, each]))),
-  rows: fc.array(fc.record({ epoch: count, replicas: ordinals, target: ordinals, floor: small }), {
-    maxLength: 4,
-  }),
+  rows: fc.array(
+    fc.record({ epoch: count, replicas: ordinals, target: ordinals, floor: small, founded: count }),
+    {
+      maxLength: 4,
+    },
+  ),
   reason: text,
   atMs: count,
 });

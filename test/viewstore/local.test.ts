@@ -22,7 +22,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     incarnation: epoch,
   };
   const rows = Array.from({ length: 8 }, () => {
-    return { epoch, replicas: [1], target: [1, 2], floor: 1 };
+    return { epoch, replicas: [1], target: [1, 2], floor: 1, founded: 0 };
   });
   const view = { ...viewOf(epoch), members: new Map([[1, member]]), rows };
   const delta = {

@@ -88,7 +88,13 @@ const parameters = fc.record({
   graceMs: small,
   rebalanceRateBytes: whole,
 });
-const row = fc.record({ epoch: whole, replicas: some(small), target: some(small), floor: small });
+const row = fc.record({
+  epoch: whole,
+  replicas: some(small),
+  target: some(small),
+  floor: small,
+  founded: whole,
+});
 const member = fc.record({
   ordinal: small,
   id: text,

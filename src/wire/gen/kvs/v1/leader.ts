@@ -49,6 +49,20 @@ export interface RegisterResponse {
   view: View | undefined;
 }
 
+export interface RemoveServerRequest {
+  /** Id of the server. */
+  id: string;
+  /** Buckets of which it has the only in-sync copy begin anew, empty. */
+  acceptDataLoss: boolean;
+}
+
+export interface RemoveServerResponse {
+  epoch: number;
+  /** Buckets that had a replica there, and those of them that are lost. */
+  buckets: number;
+  bucketsLost: number;
+}
+
 export interface HeartbeatRequest {
   message: { $case: "heartbeat"; value: Heartbeat } | { $case: "reconfigure"; value: Reconfigure } | undefined;
 }
@@ -478,6 +492,200 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     message.clusterId = object.clusterId ?? "";
     message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
     message.view = (object.view !== undefined && object.view !== null) ? View.fromPartial(object.view) : undefined;
+    return message;
+  },
+};
+
+function createBaseRemoveServerRequest(): RemoveServerRequest {
+  return { id: "", acceptDataLoss: false };
+}
+
+export const RemoveServerRequest: MessageFns<RemoveServerRequest> = {
+  encode(message: RemoveServerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.acceptDataLoss !== false) {
+      writer.uint32(16).bool(message.acceptDataLoss);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveServerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveServerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.acceptDataLoss = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveServerRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      acceptDataLoss: isSet(object.acceptDataLoss)
+        ? globalThis.Boolean(object.acceptDataLoss)
+        : isSet(object.accept_data_loss)
+        ? globalThis.Boolean(object.accept_data_loss)
+        : false,
+    };
+  },
+
+  toJSON(message: RemoveServerRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.acceptDataLoss !== false) {
+      obj.acceptDataLoss = message.acceptDataLoss;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemoveServerRequest>, I>>(base?: I): RemoveServerRequest {
+    return RemoveServerRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveServerRequest>, I>>(object: I): RemoveServerRequest {
+    const message = createBaseRemoveServerRequest();
+    message.id = object.id ?? "";
+    message.acceptDataLoss = object.acceptDataLoss ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveServerResponse(): RemoveServerResponse {
+  return { epoch: 0, buckets: 0, bucketsLost: 0 };
+}
+
+export const RemoveServerResponse: MessageFns<RemoveServerResponse> = {
+  encode(message: RemoveServerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.buckets !== 0) {
+      writer.uint32(16).uint32(message.buckets);
+    }
+    if (message.bucketsLost !== 0) {
+      writer.uint32(24).uint32(message.bucketsLost);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveServerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveServerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.buckets = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bucketsLost = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveServerResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      buckets: isSet(object.buckets) ? globalThis.Number(object.buckets) : 0,
+      bucketsLost: isSet(object.bucketsLost)
+        ? globalThis.Number(object.bucketsLost)
+        : isSet(object.buckets_lost)
+        ? globalThis.Number(object.buckets_lost)
+        : 0,
+    };
+  },
+
+  toJSON(message: RemoveServerResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.buckets !== 0) {
+      obj.buckets = Math.round(message.buckets);
+    }
+    if (message.bucketsLost !== 0) {
+      obj.bucketsLost = Math.round(message.bucketsLost);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemoveServerResponse>, I>>(base?: I): RemoveServerResponse {
+    return RemoveServerResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveServerResponse>, I>>(object: I): RemoveServerResponse {
+    const message = createBaseRemoveServerResponse();
+    message.epoch = object.epoch ?? 0;
+    message.buckets = object.buckets ?? 0;
+    message.bucketsLost = object.bucketsLost ?? 0;
     return message;
   },
 };
@@ -2399,6 +2607,17 @@ export const LeaderServiceService = {
     responseSerialize: (value: GetStatusResponse): Buffer => Buffer.from(GetStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetStatusResponse => GetStatusResponse.decode(value),
   },
+  /** Give a server that is down up for good. */
+  removeServer: {
+    path: "/kvs.v1.LeaderService/RemoveServer" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveServerRequest): Buffer => Buffer.from(RemoveServerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveServerRequest => RemoveServerRequest.decode(value),
+    responseSerialize: (value: RemoveServerResponse): Buffer =>
+      Buffer.from(RemoveServerResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveServerResponse => RemoveServerResponse.decode(value),
+  },
 } as const;
 
 export interface LeaderServiceServer extends UntypedServiceImplementation {
@@ -2410,6 +2629,8 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   /** The current view, then every later epoch as a delta. */
   watchView: handleServerStreamingCall<WatchViewRequest, WatchViewResponse>;
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
+  /** Give a server that is down up for good. */
+  removeServer: handleUnaryCall<RemoveServerRequest, RemoveServerResponse>;
 }
 
 export interface LeaderServiceClient extends Client {
@@ -2472,6 +2693,22 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetStatusResponse) => void,
+  ): ClientUnaryCall;
+  /** Give a server that is down up for good. */
+  removeServer(
+    request: RemoveServerRequest,
+    callback: (error: ServiceError | null, response: RemoveServerResponse) => void,
+  ): ClientUnaryCall;
+  removeServer(
+    request: RemoveServerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveServerResponse) => void,
+  ): ClientUnaryCall;
+  removeServer(
+    request: RemoveServerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveServerResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -82,6 +82,8 @@ export interface BucketRow {
   target: number[];
   /** How many in-sync replicas a write needs: min(--min-in-sync, the most this bucket ever had). */
   floor: number;
+  /** What was held of this bucket before this epoch is void: its loss was accepted. 0: never. */
+  founded: number;
 }
 
 export interface ViewParameters {
@@ -298,7 +300,7 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseBucketRow(): BucketRow {
-  return { bucket: 0, epoch: 0, replicas: [], target: [], floor: 0 };
+  return { bucket: 0, epoch: 0, replicas: [], target: [], floor: 0, founded: 0 };
 }
 
 export const BucketRow: MessageFns<BucketRow> = {
@@ -325,6 +327,9 @@ export const BucketRow: MessageFns<BucketRow> = {
     }
     if (message.floor !== 0) {
       writer.uint32(40).uint32(message.floor);
+    }
+    if (message.founded !== 0) {
+      writer.uint32(48).uint64(message.founded);
     }
     return writer;
   },
@@ -402,6 +407,14 @@ export const BucketRow: MessageFns<BucketRow> = {
             message.floor = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.founded = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -421,6 +434,7 @@ export const BucketRow: MessageFns<BucketRow> = {
       replicas: globalThis.Array.isArray(object?.replicas) ? object.replicas.map((e: any) => globalThis.Number(e)) : [],
       target: globalThis.Array.isArray(object?.target) ? object.target.map((e: any) => globalThis.Number(e)) : [],
       floor: isSet(object.floor) ? globalThis.Number(object.floor) : 0,
+      founded: isSet(object.founded) ? globalThis.Number(object.founded) : 0,
     };
   },
 
@@ -441,6 +455,9 @@ export const BucketRow: MessageFns<BucketRow> = {
     if (message.floor !== 0) {
       obj.floor = Math.round(message.floor);
     }
+    if (message.founded !== 0) {
+      obj.founded = Math.round(message.founded);
+    }
     return obj;
   },
 
@@ -454,6 +471,7 @@ export const BucketRow: MessageFns<BucketRow> = {
     message.replicas = object.replicas?.map((e) => e) || [];
     message.target = object.target?.map((e) => e) || [];
     message.floor = object.floor ?? 0;
+    message.founded = object.founded ?? 0;
     return message;
   },
 };
