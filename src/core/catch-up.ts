@@ -4,6 +4,7 @@ import type { Ordinal } from './ids.js';
 import {
   LearnProbe,
   type LearnState,
+  NOBODY,
   Reconfigure,
   type SnapshotAck,
   SnapshotChunk,
@@ -196,6 +197,10 @@ export class CatchUp {
 
   private beginSnapshot(follower: Follower, transfer: number): void {
     const { bucket } = this.primary;
+    if (this.primary.mayBeAdmitted(follower)) {
+      this.renew(follower);
+      return;
+    }
     follower.mode = 'snapshot';
     follower.match = 0;
     follower.transfer = {
@@ -210,6 +215,18 @@ export class CatchUp {
       waiting: false,
     };
     this.readChunk(follower, follower.transfer);
+  }
+
+  /**
+   * A snapshot voids what the learner holds, and the view leader may count on that already. Ask for
+   * a new bucket epoch first: either the learner turns out to be in, or every proposal is void.
+   */
+  private renew(follower: Follower): void {
+    const { host, primary } = this;
+    this.stop(follower);
+    follower.mode = 'probe';
+    follower.sentMs = host.now;
+    host.outbox.toLeader(new Reconfigure(primary.bucket.id, primary.epoch, NOBODY, 0, 0));
   }
 
   private readChunk(follower: Follower, transfer: Transfer): void {

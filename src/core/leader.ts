@@ -1,6 +1,12 @@
 import type { BucketId, Epoch, Ordinal } from './ids.js';
 import { type DetectorSettings, Detector } from './membership.js';
-import { type Heartbeat, type LeaderMessage, type Reconfigure, ViewUpdate } from './message.js';
+import {
+  type Heartbeat,
+  type LeaderMessage,
+  NOBODY,
+  type Reconfigure,
+  ViewUpdate,
+} from './message.js';
 import { placeByRing } from './policy-ring.js';
 import { Progress } from './progress.js';
 import { BrokenLinks } from './reachability.js';
@@ -96,8 +102,8 @@ export class ViewLeader {
   private readonly leaving = new Set<Ordinal>();
   private readonly deltas: ViewDelta[] = [];
   private readonly progress = new Progress();
-  /** As of each server's last heartbeat. */
-  private readonly unheard = new Map<Ordinal, readonly Ordinal[]>();
+  /** Whom each server does not hear, as of its last heartbeat, and since when it says so. */
+  private readonly unheard = new Map<Ordinal, ReadonlyMap<Ordinal, number>>();
   private brake = '';
   private planMs = Infinity;
   // Changes since the last flush.
@@ -289,7 +295,7 @@ export class ViewLeader {
       return;
     }
     this.reports.set(from, beat);
-    this.unheard.set(from, beat.unheard);
+    this.takeUnheard(from, beat.unheard, now);
     if (beat.leaving) this.leaving.add(from);
     else {
       this.detector.heard(from, now);
@@ -308,15 +314,20 @@ export class ViewLeader {
       row.epoch !== bucketEpoch ||
       this.newSets.has(bucket) ||
       row.replicas[0] !== from ||
-      !learns(row, admit) ||
-      !this.isUp(admit);
+      (admit !== NOBODY && (!learns(row, admit) || !this.isUp(admit)));
     // The view that made it stale is on its way to the sender.
     if (stale) return;
+    const { dueMs } = this;
+    const dueSoonMs = Math.min(dueMs, now + this.settings.handoverWindowMs);
+    if (admit === NOBODY) {
+      this.setRow(bucket, row, { ...row, sets: true }, 'proposals voided');
+      this.dueMs = dueSoonMs;
+      return;
+    }
     const { minInSync } = this.parameters ?? this.current.parameters;
     const change = withAdmitted(row, admit, minInSync, (ordinal) => this.isUp(ordinal));
-    const { dueMs } = this;
     this.setRow(bucket, row, change, `moved buckets to server ${admit}`);
-    this.dueMs = Math.min(dueMs, now + this.settings.handoverWindowMs);
+    this.dueMs = dueSoonMs;
     this.progress.moved(request.recordsSent, request.bytesSent, now);
   }
 
@@ -365,16 +376,34 @@ export class ViewLeader {
       this.setState(ordinal, MemberState.Down, `server ${ordinal} is down`);
     }
     if (down.length > 0) this.settleRows(now);
-    if (brake === '') this.settleLinks();
+    if (brake === '') this.settleLinks(now);
     for (const ordinal of replaced) {
       this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
     }
     if (replaced.length > 0) this.planMs = now;
   }
 
-  /** Replicas that do not hear each other cannot serve together: take one of them out. */
-  private settleLinks(): void {
-    const broken = new BrokenLinks(this.unheard, (server) => this.isUp(server));
+  private takeUnheard(from: Ordinal, others: readonly Ordinal[], now: number): void {
+    const before = this.unheard.get(from);
+    const since = others.map((other) => [other, before?.get(other) ?? now] as const);
+    this.unheard.set(from, new Map(since));
+  }
+
+  /**
+   * Replicas that do not hear each other cannot serve together: take one of them out. A server that
+   * died is not heard either: a link counts as cut only when this process has heard both ends long
+   * after the silence began.
+   */
+  private settleLinks(now: number): void {
+    const { downAfterMs } = this.settings;
+    const broken = new BrokenLinks();
+    for (const [server, others] of this.unheard) {
+      for (const [other, sinceMs] of others) {
+        const aliveUntil = now - Math.max(...[server, other].map((one) => this.silentMs(one, now)));
+        if (!this.isUp(server) || !this.isUp(other)) continue;
+        if (aliveUntil - sinceMs >= downAfterMs / 2) broken.add(server, other);
+      }
+    }
     if (!broken.any) return;
     for (const [bucket, row] of this.allRows()) {
       const change = broken.without(row);
@@ -529,6 +558,10 @@ export class ViewLeader {
 
   private nextOrdinal(): Ordinal {
     return this.allMembers().reduce((most, { ordinal }) => Math.max(most, ordinal), 0) + 1;
+  }
+
+  private silentMs(ordinal: Ordinal, now: number): number {
+    return this.detector.silentMs(ordinal, now);
   }
 
   private isUp(ordinal: Ordinal): boolean {

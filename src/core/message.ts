@@ -265,6 +265,9 @@ export class Heartbeat {
   ) {}
 }
 
+/** In place of a server: the proposal admits nobody, it only asks for a new bucket epoch. */
+export const NOBODY: Ordinal = 0;
+
 /** Primary to view leader: compare-and-set on the bucket's epoch; `admit` has caught up. */
 export class Reconfigure {
   readonly type = 'reconfigure';

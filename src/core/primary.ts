@@ -94,6 +94,11 @@ export class Primary {
     return this.row.replicas.length >= this.row.floor;
   }
 
+  /** The view leader may count on this learner, by a proposal of ours or of a former self. */
+  mayBeAdmitted(follower: Follower): boolean {
+    return follower.proposedMs > -Infinity || this.row.epoch === this.resumedEpoch;
+  }
+
   get epoch(): number {
     return this.row.epoch;
   }

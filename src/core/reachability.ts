@@ -2,9 +2,6 @@ import type { Ordinal } from './ids.js';
 import type { RowChange } from './view-change.js';
 import type { BucketRow } from './view.js';
 
-/** Who says that it does not hear whom. */
-export type Unheard = ReadonlyMap<Ordinal, readonly Ordinal[]>;
-
 /**
  * The pairs of servers that do not hear each other although each of them talks to the view leader:
  * a link between them is cut, in one direction at least.
@@ -12,14 +9,10 @@ export type Unheard = ReadonlyMap<Ordinal, readonly Ordinal[]>;
 export class BrokenLinks {
   private readonly links = new Map<Ordinal, Set<Ordinal>>();
 
-  constructor(unheard: Unheard, isUp: (server: Ordinal) => boolean) {
-    for (const [server, others] of unheard) {
-      for (const other of others) {
-        if (!isUp(server) || !isUp(other)) continue;
-        this.add(server, other);
-        this.add(other, server);
-      }
-    }
+  /** The two do not hear each other. */
+  add(one: Ordinal, other: Ordinal): void {
+    this.link(one, other);
+    this.link(other, one);
   }
 
   get any(): boolean {
@@ -49,7 +42,7 @@ export class BrokenLinks {
     return { replicas: left, target: row.target, floor: row.floor, sets: true };
   }
 
-  private add(from: Ordinal, to: Ordinal): void {
+  private link(from: Ordinal, to: Ordinal): void {
     const known = this.links.get(from);
     if (known === undefined) this.links.set(from, new Set([to]));
     else known.add(to);

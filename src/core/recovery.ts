@@ -9,6 +9,8 @@ export interface Recovered {
   /** The newest view it had adopted; null for a new server. */
   readonly view: View | null;
   readonly buckets: Map<BucketId, Bucket>;
+  /** Given up, while the checkpoint may still say that they are held. */
+  readonly gone: readonly BucketId[];
 }
 
 /**
@@ -69,13 +71,17 @@ export class Recovery {
   }
 
   finish(): Recovered {
+    const gone: BucketId[] = [];
     for (const [id, bucket] of this.buckets) {
-      if (bucket.empty) this.buckets.delete(id);
+      if (bucket.empty) {
+        this.buckets.delete(id);
+        gone.push(id);
+      }
       bucket.matched = bucket.commitPoint;
       // Never answer to a ballot older than one that wrote here.
       bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
     }
-    return { view: this.view, buckets: this.buckets };
+    return { view: this.view, buckets: this.buckets, gone };
   }
 
   private replayEntry(bucket: Bucket, record: LogRecord & { type: 'entry' }): void {

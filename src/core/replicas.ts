@@ -5,6 +5,7 @@ import type { TakeoverWait } from './lease.js';
 import { Learner } from './learner.js';
 import type { BucketMeta } from './message.js';
 import { Primary } from './primary.js';
+import type { Recovered } from './recovery.js';
 import type { BucketRow, View } from './view.js';
 
 /** What a bucket is to this server. */
@@ -27,9 +28,11 @@ export class Replicas {
   constructor(
     private readonly host: Host,
     private readonly incarnation: number,
-    recovered: Iterable<Bucket>,
+    recovered: Recovered,
   ) {
-    for (const bucket of recovered) this.add(bucket);
+    for (const bucket of recovered.buckets.values()) this.add(bucket);
+    // The next checkpoint must say so before the log that does is cut off.
+    for (const bucket of recovered.gone) this.gaveUp.add(bucket);
   }
 
   /** Buckets held here. */

@@ -106,7 +106,7 @@ export class StorageServer implements Host {
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;
-    this.replicas = new Replicas(this, this.incarnation, recovered.buckets.values());
+    this.replicas = new Replicas(this, this.incarnation, recovered);
     this.reporter = new Reporter(this, this.incarnation);
   }
 

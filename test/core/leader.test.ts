@@ -342,7 +342,7 @@ describe('a link that is cut', () => {
     const office = founded(4);
     const before = office.view;
     office.unheard.set(1, [2]);
-    office.pass(300);
+    office.pass(1000);
     const { rows } = office.view;
     expect(rows.some((row) => both(row, 1, 2))).toBe(false);
     for (const [bucket, row] of rows.entries()) {
@@ -357,10 +357,23 @@ describe('a link that is cut', () => {
     expect(office.state(2)).toBe(MemberState.Up);
   });
 
+  test('is not what it was when one of the two had died', () => {
+    const office = founded(4);
+    const before = office.view.rows;
+    office.alive.delete(2);
+    office.unheard.set(1, [2]);
+    office.pass(950);
+    expect(office.view.rows).toEqual(before);
+    office.pass(500);
+    expect(office.state(2)).toBe(MemberState.Down);
+    expect(office.view.rows.every(({ replicas }) => !replicas.includes(2))).toBe(true);
+    expect(office.view.rows.some(({ replicas }) => replicas.includes(1))).toBe(true);
+  });
+
   test('takes out the one that nobody hears', () => {
     const office = founded(4);
     for (const server of [1, 2, 4]) office.unheard.set(server, [3]);
-    office.pass(300);
+    office.pass(1000);
     const { rows } = office.view;
     expect(rows.every(({ replicas }) => !replicas.includes(3))).toBe(true);
   });
@@ -368,10 +381,10 @@ describe('a link that is cut', () => {
   test('that is mended lets it catch up again', () => {
     const office = founded(3);
     office.unheard.set(1, [2]);
-    office.pass(300);
+    office.pass(1000);
     office.unheard.clear();
     office.admitAll();
-    office.pass(300);
+    office.pass(1000);
     expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
   });
 });

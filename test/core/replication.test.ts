@@ -387,6 +387,41 @@ describe('catch-up', () => {
     expect(cluster.node(1).store.buckets.size).toBe(0);
   });
 
+  test('one that may be admitted already is not emptied: proposals are voided first (D2)', () => {
+    const cluster = three();
+    for (let index = 0; index < 20; index += 1) cluster.run(1, cluster.set(`k${index}`, 'v'));
+    cluster.nodes.set(4, new Node(cluster, 4, 1));
+    const moving = viewOf(2, rowOf(1, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]);
+    cluster.adopt(moving);
+    cluster.pass(500);
+    // It was proposed. It starts again, and knows less of what is committed than the primary, whose
+    // log does not reach back (here it never does).
+    const sent = cluster.node(1).toLeaderMessages;
+    const proposals = sent.filter((message) => message.type === 'reconfigure');
+    expect(proposals.at(-1)).toMatchObject({ admit: 4 });
+    cluster.run(1, cluster.set('k0', 'w'));
+    cluster.lost = ({ to }) => to === 4;
+    cluster.submit(1, cluster.set('k1', 'w'));
+    cluster.pass(100);
+    const held = cluster.node(4).log.length;
+    cluster.restart(4, 2);
+    cluster.restart(1, 2);
+    cluster.lost = () => false;
+    cluster.pass(1500);
+    const asked = cluster
+      .node(1)
+      .toLeaderMessages.filter((message) => message.type === 'reconfigure');
+    expect(asked[0]).toMatchObject({ admit: 0, bucketEpoch: 1 });
+    expect(cluster.node(4).log.slice(held)).toEqual([]);
+    // With the new bucket epoch it gets its snapshot.
+    cluster.adopt(viewOf(3, rowOf(3, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]));
+    cluster.pass(1500);
+    const last = cluster
+      .node(1)
+      .toLeaderMessages.findLast((message) => message.type === 'reconfigure');
+    expect(last).toMatchObject({ admit: 4, bucketEpoch: 3 });
+  });
+
   test('a learner that counts is waited for before anything commits', () => {
     const cluster = three();
     cluster.run(1, cluster.set('k', 'a'));

@@ -257,6 +257,15 @@ describe('recovery', () => {
     expect(textOf(store)).toBe('');
   });
 
+  test('what is gone since the checkpoint is named, so that the next one says so', () => {
+    const meta = { sequence: 9, ballot: 3, version: 9, dedup: [], intents: [], decisions: [] };
+    const recovery = new Recovery(new Map([[1, meta]]), null, new MapStore());
+    const dropped = { type: 'dropped', bucket: 1 } as const;
+    recovery.scan(5, dropped);
+    recovery.replay(5, dropped);
+    expect(recovery.finish()).toMatchObject({ buckets: new Map(), gone: [1] });
+  });
+
   test('entries before an installed snapshot do not touch its records', () => {
     const store = new MapStore();
     const meta = { sequence: 9, ballot: 3, version: 9, dedup: [], intents: [], decisions: [] };

@@ -98,6 +98,7 @@ export interface Reconfigure {
   bucket: number;
   /** The bucket epoch the sender acts under; a mismatch refuses the request. */
   bucketEpoch: number;
+  /** 0: nobody; only a new bucket epoch is asked for, which voids former proposals. */
   admit: number;
   recordsSent: number;
   bytesSent: number;
