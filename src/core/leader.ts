@@ -1,3 +1,4 @@
+import { Draft } from './draft.js';
 import type { BucketId, Epoch, Ordinal } from './ids.js';
 import { type DetectorSettings, Detector } from './membership.js';
 import {
@@ -12,8 +13,6 @@ import { Progress } from './progress.js';
 import { BrokenLinks } from './reachability.js';
 import { type LeaderStatus, statusOf } from './status.js';
 import {
-  applyDelta,
-  type BucketRow,
   learnersOf,
   type Member,
   MemberState,
@@ -21,14 +20,7 @@ import {
   type ViewDelta,
   type ViewParameters,
 } from './view.js';
-import {
-  learns,
-  type RowChange,
-  tidied,
-  withAdmitted,
-  withoutDown,
-  withTarget,
-} from './view-change.js';
+import { learns, tidied, withAdmitted, withoutDown, withTarget } from './view-change.js';
 
 export type { LeaderStatus } from './status.js';
 
@@ -85,8 +77,6 @@ export interface LeaderOutbox {
   send(to: Ordinal, message: ViewUpdate | LeaderAck | LeaderRefusal): void;
 }
 
-/** Deltas kept for servers that lag. */
-const DELTAS = 64;
 /** Rows whose primary is swapped in one epoch. */
 const SWAPS = 64;
 
@@ -96,27 +86,17 @@ const SWAPS = 64;
  * two calls of `flush` make one epoch.
  */
 export class ViewLeader {
-  private current: View;
+  private readonly draft: Draft;
   private readonly detector: Detector;
   private readonly reports = new Map<Ordinal, Heartbeat>();
   private readonly leaving = new Set<Ordinal>();
-  private readonly deltas: ViewDelta[] = [];
+  /** What made the present view of the one before. */
+  private lastDelta: ViewDelta | null = null;
   private readonly progress = new Progress();
   /** Whom each server does not hear, as of its last heartbeat, and since when it says so. */
   private readonly unheard = new Map<Ordinal, ReadonlyMap<Ordinal, number>>();
   private brake = '';
   private planMs = Infinity;
-  // Changes since the last flush.
-  private readonly members = new Map<Ordinal, Member>();
-  private readonly rows = new Map<BucketId, BucketRow>();
-  private readonly newSets = new Set<BucketId>();
-  /** Buckets that begin anew with the next epoch. */
-  private readonly founded = new Set<BucketId>();
-  private parameters: ViewParameters | null = null;
-  private reasons: string[] = [];
-  /** When what changed must become an epoch; hand-overs of buckets can wait a little. */
-  private dueMs = Infinity;
-
   constructor(
     private readonly settings: LeaderSettings,
     recovered: View | null,
@@ -124,7 +104,7 @@ export class ViewLeader {
     now: number,
   ) {
     this.detector = new Detector(settings);
-    this.current = recovered ?? {
+    const view = recovered ?? {
       clusterId: newClusterId,
       epoch: 0,
       parameters: settings.parameters,
@@ -133,7 +113,8 @@ export class ViewLeader {
       reason: 'created',
       atMs: 0,
     };
-    for (const { ordinal, state } of this.current.members.values()) {
+    this.draft = new Draft(view);
+    for (const { ordinal, state } of view.members.values()) {
       this.detector.expect(ordinal, state === MemberState.Down, now);
     }
     if (recovered === null) return;
@@ -144,29 +125,30 @@ export class ViewLeader {
 
   /** The newest view, durable or about to be. */
   get view(): View {
-    return this.current;
+    return this.draft.view;
   }
 
   /** A server joins or comes back. */
   register(request: Registrant, now: number): RegisterAnswer {
     const refusal = this.objection(request);
     if (refusal !== null) return refusal;
-    const known = this.memberById(request.id);
-    const ordinal = known?.ordinal ?? this.nextOrdinal();
+    const known = this.draft.memberById(request.id);
+    const ordinal = known?.ordinal ?? this.draft.nextOrdinal();
     const { id, address, zone, weight, incarnation } = request;
     const member = { ordinal, id, address, zone, weight, state: MemberState.Up, incarnation };
     this.leaving.delete(ordinal);
     this.detector.heard(ordinal, now);
     if (known === undefined) {
-      this.setMember(member, `server ${ordinal} joined`);
+      this.draft.setMember(member, `server ${ordinal} joined`);
       this.planSoon(now);
     } else if (!same(known, member)) {
-      if (known.state === MemberState.Up) this.setMember(member, `server ${ordinal} restarted`);
+      if (known.state === MemberState.Up)
+        this.draft.setMember(member, `server ${ordinal} restarted`);
       else this.welcomeBack({ ...member, state: known.state }, now);
       if (known.weight !== weight || known.zone !== zone) this.planSoon(now);
     }
-    const { clusterId } = this.current;
-    return { ok: true, ordinal, clusterId, view: this.current };
+    const { clusterId } = this.draft.view;
+    return { ok: true, ordinal, clusterId, view: this.draft.view };
   }
 
   step(from: Ordinal, message: LeaderMessage, now: number, outbox: LeaderOutbox): void {
@@ -180,29 +162,29 @@ export class ViewLeader {
    * void from then on, should it come back.
    */
   remove(id: string, acceptLoss: boolean, now: number): Removal {
-    const member = this.memberById(id);
+    const member = this.draft.memberById(id);
     if (member === undefined) return cannot('UNKNOWN_SERVER', `there is no server ${id}`);
     const { ordinal, state } = member;
     if (state === MemberState.Up) {
       return cannot('SERVER_IS_UP', `server ${id} is up; stop it first: it hands its buckets over`);
     }
-    const held = this.allRows().filter(([, { replicas }]) => replicas.includes(ordinal));
+    const held = this.draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
     const lost = held.filter(([, { replicas }]) => replicas.length === 1);
     if (lost.length > 0 && !acceptLoss) {
       return cannot(
         'DATA_LOSS',
         `server ${id} has the only in-sync copy of ${lost.length} buckets of ` +
-          `${this.allRows().length}; nothing was changed; start it again, or give their records ` +
+          `${this.draft.rows().length}; nothing was changed; start it again, or give their records ` +
           'up with --accept-data-loss',
       );
     }
-    if (!this.allMembers().some((other) => other.state === MemberState.Up)) {
+    if (!this.draft.members().some((other) => other.state === MemberState.Up)) {
       return cannot('NO_SERVERS', 'no server is up that could take its place');
     }
     this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is removed`);
     for (const [bucket, row] of held) {
       const replicas = row.replicas.filter((other) => other !== ordinal);
-      this.setRow(bucket, row, { ...row, replicas, sets: true }, '');
+      this.draft.setRow(bucket, row, { ...row, replicas, sets: true }, '');
     }
     this.plan(now);
     for (const [bucket] of lost) this.foundAnew(bucket);
@@ -211,15 +193,20 @@ export class ViewLeader {
   }
 
   private foundAnew(bucket: BucketId): void {
-    const row = this.row(bucket);
+    const row = this.draft.row(bucket);
     if (row === undefined) return;
-    const up = row.target.filter((ordinal) => this.isUp(ordinal));
-    const someone = this.allMembers().find(({ state }) => state === MemberState.Up);
+    const up = row.target.filter((ordinal) => this.draft.isUp(ordinal));
+    const someone = this.draft.members().find(({ state }) => state === MemberState.Up);
     const replicas = up.length > 0 || someone === undefined ? up : [someone.ordinal];
-    const { minInSync } = this.parameters ?? this.current.parameters;
+    const { minInSync } = this.draft.parameters;
     const floor = Math.min(minInSync, replicas.length);
-    this.setRow(bucket, row, { replicas, target: row.target, floor, sets: true }, 'data given up');
-    this.founded.add(bucket);
+    this.draft.setRow(
+      bucket,
+      row,
+      { replicas, target: row.target, floor, sets: true },
+      'data given up',
+    );
+    this.draft.foundAnew(bucket);
   }
 
   /** Call every 20–100 ms. */
@@ -232,48 +219,20 @@ export class ViewLeader {
 
   /** End of a batch: what changed becomes one new epoch, when it is due. */
   flush(now: number, wallMs: number, outbox: LeaderOutbox): void {
-    if (now < this.dueMs) return;
-    this.dueMs = Infinity;
-    const { clusterId, epoch } = this.current;
-    const toEpoch = epoch + 1;
-    for (const bucket of this.newSets) {
-      const row = this.rows.get(bucket);
-      if (row === undefined) continue;
-      const founded = this.founded.has(bucket) ? toEpoch : row.founded;
-      this.rows.set(bucket, { ...row, epoch: toEpoch, founded });
-    }
-    const delta: ViewDelta = {
-      clusterId,
-      fromEpoch: epoch,
-      toEpoch,
-      parameters: this.parameters,
-      members: Array.from(this.members.values()),
-      rows: new Map(this.rows),
-      reason: summary(this.reasons),
-      atMs: wallMs,
-    };
-    const next = applyDelta(this.current, delta);
-    if (next === null) throw new Error('bug: a delta does not follow its own view');
-    this.current = next;
-    this.members.clear();
-    this.rows.clear();
-    this.newSets.clear();
-    this.founded.clear();
-    this.parameters = null;
-    this.reasons = [];
-    this.deltas.push(delta);
-    if (this.deltas.length > DELTAS) this.deltas.shift();
-    outbox.publish(delta, next);
+    const delta = this.draft.publish(now, wallMs);
+    if (delta === null) return;
+    this.lastDelta = delta;
+    outbox.publish(delta, this.draft.view);
   }
 
   /** What brings a server with that epoch to the present view. */
   updateFor(epoch: Epoch): ViewUpdate {
-    const last = this.deltas.at(-1);
+    const last = this.lastDelta;
     return last?.fromEpoch === epoch ? new ViewUpdate(null, last) : this.wholeView();
   }
 
   status(now: number): LeaderStatus {
-    return statusOf(this.current, {
+    return statusOf(this.draft.view, {
       now,
       brake: this.brake,
       waiting: this.planMs !== Infinity,
@@ -284,11 +243,11 @@ export class ViewLeader {
   }
 
   private wholeView(): ViewUpdate {
-    return new ViewUpdate(this.current, null);
+    return new ViewUpdate(this.draft.view, null);
   }
 
   private onHeartbeat(from: Ordinal, beat: Heartbeat, now: number, outbox: LeaderOutbox): void {
-    const member = this.member(from);
+    const member = this.draft.member(from);
     if (member === undefined || member.incarnation !== beat.incarnation) {
       const message = 'this view leader does not know this start of the server';
       outbox.send(from, { type: 'refusal', code: 'REGISTER_AGAIN', message });
@@ -301,39 +260,36 @@ export class ViewLeader {
       this.detector.heard(from, now);
       if (member.state !== MemberState.Up) this.welcomeBack(member, now);
     }
-    const { epoch } = this.current;
+    const { epoch } = this.draft.view;
     if (beat.epoch < epoch) outbox.send(from, this.updateFor(beat.epoch));
     else outbox.send(from, { type: 'ack', epoch });
   }
 
   private onReconfigure(from: Ordinal, request: Reconfigure, now: number): void {
     const { bucket, bucketEpoch, admit } = request;
-    const row = this.row(bucket);
+    const row = this.draft.row(bucket);
     const stale =
       row === undefined ||
       row.epoch !== bucketEpoch ||
-      this.newSets.has(bucket) ||
+      this.draft.changesSet(bucket) ||
       row.replicas[0] !== from ||
-      (admit !== NOBODY && (!learns(row, admit) || !this.isUp(admit)));
+      (admit !== NOBODY && (!learns(row, admit) || !this.draft.isUp(admit)));
     // The view that made it stale is on its way to the sender.
     if (stale) return;
-    const { dueMs } = this;
-    const dueSoonMs = Math.min(dueMs, now + this.settings.handoverWindowMs);
+    const dueMs = now + this.settings.handoverWindowMs;
     if (admit === NOBODY) {
-      this.setRow(bucket, row, { ...row, sets: true }, 'proposals voided');
-      this.dueMs = dueSoonMs;
+      this.draft.setRow(bucket, row, { ...row, sets: true }, 'proposals voided', dueMs);
       return;
     }
-    const { minInSync } = this.parameters ?? this.current.parameters;
-    const change = withAdmitted(row, admit, minInSync, (ordinal) => this.isUp(ordinal));
-    this.setRow(bucket, row, change, `moved buckets to server ${admit}`);
-    this.dueMs = dueSoonMs;
+    const { minInSync } = this.draft.parameters;
+    const change = withAdmitted(row, admit, minInSync, (ordinal) => this.draft.isUp(ordinal));
+    this.draft.setRow(bucket, row, change, `moved buckets to server ${admit}`, dueMs);
     this.progress.moved(request.recordsSent, request.bytesSent, now);
   }
 
   /** Why a registration is refused; null when it is not. */
   private objection(request: Registrant): RegisterAnswer | null {
-    const { clusterId, epoch } = this.current;
+    const { clusterId, epoch } = this.draft.view;
     if (request.clusterId !== '' && request.clusterId !== clusterId) {
       return refuse(
         'FOREIGN_CLUSTER',
@@ -348,7 +304,7 @@ export class ViewLeader {
           'directory is an old copy; start it with the newest one',
       );
     }
-    const known = this.memberById(request.id);
+    const known = this.draft.memberById(request.id);
     if (known !== undefined && known.incarnation > request.incarnation) {
       return refuse(
         'STALE_INCARNATION',
@@ -361,7 +317,7 @@ export class ViewLeader {
 
   private detect(now: number): void {
     const inState = (state: MemberState): Ordinal[] =>
-      this.allMembers().flatMap((member) => (member.state === state ? [member.ordinal] : []));
+      this.draft.members().flatMap((member) => (member.state === state ? [member.ordinal] : []));
     const up = inState(MemberState.Up);
     const { down, replaced, brake } = this.detector.look(
       up,
@@ -400,34 +356,35 @@ export class ViewLeader {
     for (const [server, others] of this.unheard) {
       for (const [other, sinceMs] of others) {
         const aliveUntil = now - Math.max(...[server, other].map((one) => this.silentMs(one, now)));
-        if (!this.isUp(server) || !this.isUp(other)) continue;
+        if (!this.draft.isUp(server) || !this.draft.isUp(other)) continue;
         if (aliveUntil - sinceMs >= downAfterMs / 2) broken.add(server, other);
       }
     }
     if (!broken.any) return;
-    for (const [bucket, row] of this.allRows()) {
+    for (const [bucket, row] of this.draft.rows()) {
       const change = broken.without(row);
-      if (change !== null) this.setRow(bucket, row, change, 'servers that do not hear each other');
+      if (change !== null)
+        this.draft.setRow(bucket, row, change, 'servers that do not hear each other');
     }
   }
 
   /** A server that was down or replaced is heard again: it catches up where it is wanted. */
   private welcomeBack(member: Member, now: number): void {
     const up = { ...member, state: MemberState.Up };
-    this.setMember(up, `server ${member.ordinal} is back`);
+    this.draft.setMember(up, `server ${member.ordinal} is back`);
     this.settleRows(now);
     if (member.state === MemberState.Replaced) this.planSoon(now);
   }
 
   /** Bring every row in line with who is up. */
   private settleRows(now: number): void {
-    const isUp = (ordinal: Ordinal): boolean => this.isUp(ordinal);
-    for (const [bucket, row] of this.allRows()) {
+    const isUp = (ordinal: Ordinal): boolean => this.draft.isUp(ordinal);
+    for (const [bucket, row] of this.draft.rows()) {
       const change = withoutDown(row, isUp);
-      if (change !== null) this.setRow(bucket, row, change, '');
+      if (change !== null) this.draft.setRow(bucket, row, change, '');
       // Whatever was proposed for a learner that is down is void.
       else if (learnersOf(row).some((learner) => !isUp(learner))) {
-        this.setRow(bucket, row, { ...row, sets: true }, '');
+        this.draft.setRow(bucket, row, { ...row, sets: true }, '');
       }
     }
     this.progress.update(this.missing(), now);
@@ -436,45 +393,45 @@ export class ViewLeader {
   /** Ask the policy for a target and take it over. */
   private plan(now: number): void {
     this.planMs = Infinity;
-    const parameters = this.parameters ?? this.current.parameters;
-    const servers = this.allMembers().filter(({ state }) => state !== MemberState.Replaced);
+    const parameters = this.draft.parameters;
+    const servers = this.draft.members().filter(({ state }) => state !== MemberState.Replaced);
     if (servers.length === 0) return;
-    const founding = this.current.rows.length === 0;
-    const previous = founding ? null : this.allRows().map(([, { target }]) => target);
+    const founding = !this.draft.isFounded;
+    const previous = founding ? null : this.draft.rows().map(([, { target }]) => target);
     const table = placeByRing(servers, parameters, previous);
     for (const [bucket, target] of table.entries()) {
-      const row = this.row(bucket);
+      const row = this.draft.row(bucket);
       if (row === undefined) {
         const floor = Math.min(parameters.minInSync, target.length);
         const fresh = { epoch: 0, founded: 0 };
-        this.setRow(bucket, fresh, { replicas: target, target, floor, sets: true }, '');
+        this.draft.setRow(bucket, fresh, { replicas: target, target, floor, sets: true }, '');
         continue;
       }
       const change = withTarget(row, target);
-      if (change !== null) this.setRow(bucket, row, change, '');
+      if (change !== null) this.draft.setRow(bucket, row, change, '');
     }
-    if (this.rows.size > 0) {
+    if (this.draft.changesRows) {
       const founders = `founded with ${servers.length} server${servers.length > 1 ? 's' : ''}`;
-      this.reasons.push(founding ? founders : 'placement planned');
+      this.draft.because(founding ? founders : 'placement planned');
     }
-    this.progress.begin(this.leastMoves(), this.missing(), this.current.epoch + 1, now);
+    this.progress.begin(this.leastMoves(), this.missing(), this.draft.view.epoch + 1, now);
   }
 
   /** Finish hand-overs: primaries as wanted, nobody kept who is not wanted. */
   private tidy(): void {
     let swaps = 0;
-    for (const [bucket, row] of this.allRows()) {
+    for (const [bucket, row] of this.draft.rows()) {
       if (swaps >= SWAPS) return;
-      const change = tidied(row, (ordinal) => this.isUp(ordinal));
+      const change = tidied(row, (ordinal) => this.draft.isUp(ordinal));
       if (change === null) continue;
-      this.setRow(bucket, row, change, 'primaries balanced');
+      this.draft.setRow(bucket, row, change, 'primaries balanced');
       swaps += 1;
     }
   }
 
   /** Replicas that are wanted and not there. */
   private missing(): number {
-    return this.allRows().reduce((sum, [, row]) => sum + learnersOf(row).length, 0);
+    return this.draft.rows().reduce((sum, [, row]) => sum + learnersOf(row).length, 0);
   }
 
   /** The fewest replicas that any plan with these counts per server has to move. */
@@ -483,7 +440,7 @@ export class ViewLeader {
     const count = (ordinals: readonly Ordinal[], by: number): void => {
       for (const ordinal of ordinals) lacking.set(ordinal, (lacking.get(ordinal) ?? 0) + by);
     };
-    for (const [, row] of this.allRows()) {
+    for (const [, row] of this.draft.rows()) {
       count(row.target, 1);
       count(row.replicas, -1);
     }
@@ -491,7 +448,7 @@ export class ViewLeader {
   }
 
   private takeParameters(wanted: ViewParameters): void {
-    const { parameters } = this.current;
+    const { parameters } = this.draft.view;
     const { replicaCount, minInSync, rebalanceRateBytes } = wanted;
     if (
       parameters.replicaCount === replicaCount &&
@@ -500,9 +457,8 @@ export class ViewLeader {
     ) {
       return;
     }
-    this.parameters = { ...parameters, replicaCount, minInSync, rebalanceRateBytes };
-    this.reasons.push('settings changed');
-    this.dueMs = -Infinity;
+    const changed = { ...parameters, replicaCount, minInSync, rebalanceRateBytes };
+    this.draft.setParameters(changed, 'settings changed');
   }
 
   private planSoon(now: number): void {
@@ -510,62 +466,12 @@ export class ViewLeader {
   }
 
   private setState(ordinal: Ordinal, state: MemberState, reason: string): void {
-    const member = this.member(ordinal);
-    if (member !== undefined) this.setMember({ ...member, state }, reason);
-  }
-
-  private setMember(member: Member, reason: string): void {
-    this.members.set(member.ordinal, member);
-    this.reasons.push(reason);
-    this.dueMs = -Infinity;
-  }
-
-  private setRow(
-    bucket: BucketId,
-    row: Pick<BucketRow, 'epoch' | 'founded'>,
-    change: RowChange,
-    reason: string,
-  ): void {
-    const { replicas, target, floor, sets } = change;
-    this.dueMs = -Infinity;
-    const { epoch, founded } = row;
-    this.rows.set(bucket, { epoch, replicas, target, floor, founded });
-    if (sets) this.newSets.add(bucket);
-    if (reason !== '') this.reasons.push(reason);
-  }
-
-  private row(bucket: BucketId): BucketRow | undefined {
-    return this.rows.get(bucket) ?? this.current.rows[bucket];
-  }
-
-  private allRows(): [BucketId, BucketRow][] {
-    if (this.current.rows.length === 0) return Array.from(this.rows);
-    return this.current.rows.map((row, bucket) => [bucket, this.rows.get(bucket) ?? row]);
-  }
-
-  private member(ordinal: Ordinal): Member | undefined {
-    return this.members.get(ordinal) ?? this.current.members.get(ordinal);
-  }
-
-  private allMembers(): Member[] {
-    const ordinals = new Set([...this.current.members.keys(), ...this.members.keys()]);
-    return Array.from(ordinals).flatMap((ordinal) => this.member(ordinal) ?? []);
-  }
-
-  private memberById(id: string): Member | undefined {
-    return this.allMembers().find((member) => member.id === id);
-  }
-
-  private nextOrdinal(): Ordinal {
-    return this.allMembers().reduce((most, { ordinal }) => Math.max(most, ordinal), 0) + 1;
+    const member = this.draft.member(ordinal);
+    if (member !== undefined) this.draft.setMember({ ...member, state }, reason);
   }
 
   private silentMs(ordinal: Ordinal, now: number): number {
     return this.detector.silentMs(ordinal, now);
-  }
-
-  private isUp(ordinal: Ordinal): boolean {
-    return this.member(ordinal)?.state === MemberState.Up;
   }
 }
 
@@ -585,12 +491,4 @@ function same(a: Member, b: Member): boolean {
     a.state === b.state &&
     a.incarnation === b.incarnation
   );
-}
-
-function summary(reasons: readonly string[]): string {
-  const counted = new Map<string, number>();
-  for (const reason of reasons) counted.set(reason, (counted.get(reason) ?? 0) + 1);
-  return Array.from(counted, ([reason, times]) => (times > 1 ? `${reason} (${times})` : reason))
-    .slice(0, 5)
-    .join('; ');
 }

@@ -2,7 +2,7 @@ import type { BeaconAnswer, PeerMessage } from '../../core/message.js';
 import { Lease, TakeoverWait } from '../../core/lease.js';
 import { Primary } from '../../core/primary.js';
 import { StorageServer } from '../../core/server.js';
-import { ViewLeader } from '../../core/leader.js';
+import { Draft } from '../../core/draft.js';
 import type { View } from '../../core/view.js';
 import { LeaderProcess } from '../leader-process.js';
 import type { ServerProcess } from '../server-process.js';
@@ -84,7 +84,7 @@ export const VIEWS: readonly Sabotage[] = [
     name: 'give-up-last-copy',
     breaks: 'D6: a bucket whose replicas are all down is founded anew elsewhere',
     install: () =>
-      wrap<ViewLeader>(ViewLeader.prototype, 'allRows', (original) => {
+      wrap(Draft.prototype, 'rows', (original) => {
         const rows = original() as [number, View['rows'][number]][];
         return rows.map(([bucket, row]) => {
           const target = row.target.filter((server) => !row.replicas.includes(server));
