@@ -188,8 +188,8 @@ export class KvsClient {
   }
 
   /**
-   * Give a server that is down up for good. Refused (`DATA_LOSS`) while it has the only in-sync copy
-   * of a bucket, unless the loss is accepted: such buckets begin anew, empty.
+   * Give a server that is down up for good. Refused (`DATA_LOSS`) while it has the only in-sync
+   * copy of a bucket, unless the loss is accepted: such buckets begin anew, empty.
    */
   removeServer(
     id: string,

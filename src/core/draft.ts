@@ -95,7 +95,7 @@ export class Draft {
     this.dueMs = -Infinity;
   }
 
-  /** `dueMs`: the change may wait until then for others to share its epoch; by default it may not. */
+  /** `dueMs`: the change may wait until then for others to share its epoch; by default not. */
   setRow(
     bucket: BucketId,
     row: Pick<BucketRow, 'epoch' | 'founded'>,

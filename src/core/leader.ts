@@ -174,8 +174,8 @@ export class ViewLeader {
       return cannot(
         'DATA_LOSS',
         `server ${id} has the only in-sync copy of ${lost.length} buckets of ` +
-          `${this.draft.rows().length}; nothing was changed; start it again, or give their records ` +
-          'up with --accept-data-loss',
+          `${this.draft.rows().length}; nothing was changed; start it again, or give their ` +
+          'records up with --accept-data-loss',
       );
     }
     if (!this.draft.members().some((other) => other.state === MemberState.Up)) {

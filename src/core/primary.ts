@@ -79,8 +79,8 @@ export class Primary {
   }
 
   /**
-   * Every counted replica answered a beacon that left after `sinceMs`, in a view no newer than ours:
-   * at that moment no other primary had begun. No clock is compared with another.
+   * Every counted replica answered a beacon that left after `sinceMs`, in a view no newer than
+   * ours: at that moment no other primary had begun. No clock is compared with another.
    */
   confirmedSince(sinceMs: number): boolean {
     if (!this.begun) return false;
