@@ -1,9 +1,10 @@
-import { type Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 
 import type { Epoch } from '../core/ids.js';
 import { Code } from '../core/refusal.js';
 import { applyDelta, type View } from '../core/view.js';
 import { parseAddresses } from '../transport/address.js';
+import { channelOptions, insecure } from '../transport/channel.js';
 import { codeOf, KvsError, reasonOf } from '../transport/status.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import { KeyValueServiceClient } from '../wire/gen/kvs/v1/kv.js';
@@ -78,8 +79,11 @@ export class ViewSource {
       throw KvsError.ofCode(Code.Invalid, 'the status comes from the view leader; name it');
     }
     for (const address of this.leaders) {
-      const answer = await this.call<GetStatusResponse>(address, (done, metadata, options) =>
-        this.leaderClient(address).getStatus({}, metadata, options, done),
+      const answer = await this.call<GetStatusResponse>(
+        address,
+        (done, metadata, options) =>
+          this.leaderClient(address).getStatus({}, metadata, options, done),
+        this.timeoutMs,
       );
       if (answer !== null) return answer;
     }
@@ -182,9 +186,10 @@ export class ViewSource {
       metadata: Metadata,
       options: { deadline: number },
     ) => unknown,
+    timeoutMs = Math.min(CALL_MS, this.timeoutMs),
   ): Promise<T | null> {
     return new Promise((resolve) => {
-      const deadline = Date.now() + Math.min(CALL_MS, this.timeoutMs);
+      const deadline = Date.now() + timeoutMs;
       start(
         (error, response) => {
           if (error !== null) this.lastProblem = `${address}: ${reasonOf(error)}`;
@@ -198,13 +203,13 @@ export class ViewSource {
 
   private leaderClient(address: string): LeaderServiceClient {
     return this.clientFor(`leader ${address}`, () => {
-      return new LeaderServiceClient(address, credentials.createInsecure());
+      return new LeaderServiceClient(address, insecure(), channelOptions());
     });
   }
 
   private serverClient(address: string): KeyValueServiceClient {
     return this.clientFor(`server ${address}`, () => {
-      return new KeyValueServiceClient(address, credentials.createInsecure());
+      return new KeyValueServiceClient(address, insecure(), channelOptions());
     });
   }
 
