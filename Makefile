@@ -21,7 +21,7 @@ build: $(INSTALLED) ## Compile src to dist
 .PHONY: test
 test: build ## All tests (TEST=pattern: only files whose path matches)
 	NODE_OPTIONS='--experimental-vm-modules --disable-warning=ExperimentalWarning' \
-	  $(BIN)/jest --maxWorkers=2 $(TEST)
+	  $(BIN)/jest --maxWorkers=2 $(if $(TEST),'$(TEST)')
 
 .PHONY: sim
 sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one)

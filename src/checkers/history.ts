@@ -60,7 +60,8 @@ export class Call {
           condition: kind === OperationKind.SetR ? part.condition : condition,
           ifVersion: kind === OperationKind.SetR ? part.ifVersion : ifVersion,
         }));
-    this.keys = kind === OperationKind.SetR ? parts.map((part) => part.key) : [key];
+    const { SetR } = OperationKind;
+    this.keys = operation.reads?.keys ?? (kind === SetR ? parts.map((part) => part.key) : [key]);
   }
 
   readonly keys: readonly Key[];
@@ -69,9 +70,20 @@ export class Call {
     return isRead(this.operation.kind);
   }
 
-  /** Of a read that was answered: what it saw; null when the key did not exist. */
+  /** Of an answered read of one key: what it saw; null when the key did not exist. */
   get seen(): string | null {
-    return this.result?.found === true ? toText(this.result.value) : null;
+    return this.sightOf(this.operation.key).value;
+  }
+
+  /** Of an answered read: what it saw of a key; a version of 0 is none. */
+  sightOf(key: Key): { readonly value: string | null; readonly version: Version } {
+    const { result, operation } = this;
+    if (operation.kind === OperationKind.GetR) {
+      const record = result?.records.find((one) => one.key === key);
+      return { value: toText(record?.value ?? null), version: record?.version ?? 0 };
+    }
+    const value = result?.found === true ? toText(result.value) : null;
+    return { value, version: value === null ? 0 : (result?.version ?? 0) };
   }
 
   /** One line for people. */
@@ -84,7 +96,7 @@ export class Call {
   }
 
   private asked(): string {
-    if (this.isRead) return `get ${this.operation.key}`;
+    if (this.isRead) return `${this.keys.length === 1 ? 'get' : 'getr'} ${this.keys.join(' ')}`;
     const parts = this.changes.map(({ key, value, condition, ifVersion }) => {
       const effect = value === null ? `delete ${key}` : `${key} = ${value}`;
       if (condition === ConditionKind.None) return effect;
@@ -97,7 +109,9 @@ export class Call {
 
   private answered(): string {
     if (this.outcome !== 'ok') return '';
-    if (this.isRead) return `: ${this.seen ?? 'absent'}`;
+    if (this.isRead) {
+      return `: ${this.keys.map((key) => this.sightOf(key).value ?? 'absent').join(' · ')}`;
+    }
     if (this.operation.kind !== OperationKind.Delete) return '';
     return this.result?.found === true ? ' found' : ' not found';
   }

@@ -24,7 +24,10 @@ class Versions {
       if (call.outcome !== 'ok' || call.result === null) continue;
       const { version } = call.result;
       if (call.isRead) {
-        if (call.seen !== null) this.learn(call.operation.key, call.seen, version);
+        for (const key of call.keys) {
+          const sight = call.sightOf(key);
+          if (sight.value !== null) this.learn(key, sight.value, sight.version);
+        }
         continue;
       }
       for (const { key, value } of call.changes) {
@@ -72,8 +75,10 @@ function stepsOf(calls: readonly Call[], keys: readonly Key[], versions: Version
     const allHold = (cells: Cells): boolean =>
       mine.every((change) => holds(change, cellOf(cells, change.key)));
     if (call.isRead) {
-      const { key } = call.operation;
-      const same = (cells: Cells): boolean => cellOf(cells, key).value === call.seen;
+      const read = call.keys.filter((key) => places.has(key));
+      const sights = read.map((key) => [key, call.sightOf(key).value] as const);
+      const same = (cells: Cells): boolean =>
+        sights.every(([key, value]) => cellOf(cells, key).value === value);
       return [{ invoked, completed, apply: (cells) => (same(cells) ? cells : null) }];
     }
     if (outcome === 'refused') {
@@ -175,10 +180,9 @@ export function checkLastWrites(history: History): Violation[] {
     const alone = writes.every((call) => call === last || call.completed < last.invoked);
     if (!alone || last.completed > final.invoked) return [];
     const value = last.changes.find((change) => change.key === key)?.value ?? null;
-    if (final.seen === value) return [];
+    const seen = final.sightOf(key).value;
+    if (seen === value) return [];
     const what = `the acknowledged write ${key} = ${value ?? 'absent'} is lost`;
-    return [
-      { promise: 'D2', what: `${what}: it now reads ${final.seen ?? 'absent'}`, keys: [key] },
-    ];
+    return [{ promise: 'D2', what: `${what}: it now reads ${seen ?? 'absent'}`, keys: [key] }];
   });
 }

@@ -11,8 +11,11 @@ export function balanceOf(value: string | null): number {
 function sightings(history: History, rest: ReadonlyMap<Key, StoredRecord>): Map<string, number> {
   const seen = new Map<string, number>();
   for (const call of history.calls) {
-    if (!call.isRead || call.outcome !== 'ok' || call.seen === null) continue;
-    seen.set(`${call.operation.key}=${call.seen}`, call.result?.version ?? 0);
+    if (!call.isRead || call.outcome !== 'ok') continue;
+    for (const key of call.keys) {
+      const { value, version } = call.sightOf(key);
+      if (value !== null) seen.set(`${key}=${value}`, version);
+    }
   }
   for (const { key, value, version } of rest.values()) seen.set(`${key}=${toText(value)}`, version);
   return seen;
@@ -51,6 +54,23 @@ export function checkAtomicity(
       const intact = record.version === version && toText(record.value) === value;
       return intact ? [] : [half(call, shown, key)];
     });
+  });
+}
+
+/** D1, D4: a counter counts every increment that was acknowledged once, and no other twice. */
+export function checkCounters(
+  history: History,
+  counters: readonly Key[],
+  rest: ReadonlyMap<Key, StoredRecord>,
+): Violation[] {
+  return counters.flatMap((key): Violation[] => {
+    const writes = history.of(key).filter((call) => !call.isRead);
+    const done = writes.filter(({ outcome }) => outcome === 'ok').length;
+    const unknown = writes.filter(({ outcome }) => outcome === 'unknown').length;
+    const counted = balanceOf(toText(rest.get(key)?.value ?? null));
+    if (counted >= done && counted <= done + unknown) return [];
+    const what = `${key} is ${counted} after ${done} increments and ${unknown} unknown ones`;
+    return [{ promise: 'D4', what, keys: [key] }];
   });
 }
 

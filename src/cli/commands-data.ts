@@ -11,7 +11,7 @@ interface Conditions {
   readonly ifVersion?: number;
 }
 
-/** `get`, `set`, `del` and `setr`. */
+/** `get`, `set`, `del`, `setr` and `getr`. */
 export function addDataCommands(program: Command, session: Session): void {
   program
     .command('get')
@@ -52,6 +52,12 @@ export function addDataCommands(program: Command, session: Session): void {
     .action((pairs: string[], options: { del?: string[]; if?: string[] }) =>
       setr(session, pairs, options.del ?? [], options.if ?? []),
     );
+  program
+    .command('getr')
+    .description('read several keys as they were at one instant; a line a key')
+    .argument('<key...>')
+    .addHelpText('after', '\nExample:\n  $ kvs-client getr from to')
+    .action((keys: string[]) => getr(session, keys));
 }
 
 function ifVersion(): ReturnType<typeof setting> {
@@ -165,6 +171,27 @@ async function setr(
       { committed: true, txid, version: String(version), participants, epoch },
       `committed version ${version} in ${plural(participants, 'bucket')}, transaction ${txid}`,
     );
+  });
+}
+
+async function getr(session: Session, keys: string[]): Promise<void> {
+  await session.withClient(async (client) => {
+    const { output } = session;
+    const records = await client.getr(keys);
+    for (const [index, record] of records.entries()) {
+      const key = keys[index] ?? '';
+      const name = bytesField('key', key);
+      if (record === null) {
+        await output.result({ ...name, found: false }, `${printable(key)} (not found)`);
+        continue;
+      }
+      const version = String(record.version);
+      await output.result(
+        { ...name, found: true, ...bytesField('value', record.value), version },
+        `${printable(key)} ${printable(record.value)} ${version}`,
+      );
+    }
+    if (records.includes(null)) session.exitCode = Exit.NotFound;
   });
 }
 

@@ -9,6 +9,7 @@ import {
   isRead,
   Operation,
   OperationKind,
+  type ReadSet,
 } from '../core/operation.js';
 import { Code, LIMITS } from '../core/refusal.js';
 import { objection } from '../core/validate.js';
@@ -41,6 +42,9 @@ export interface Value {
   /** Address of the server that holds the key. */
   readonly server: string;
 }
+
+/** One of several values read together. */
+export type RecordRead = Pick<Value, 'value' | 'version'>;
 
 /** What a write did. */
 export interface Written {
@@ -94,6 +98,13 @@ export interface Location {
   readonly epoch: number;
   readonly primary: string;
   readonly replicas: readonly string[];
+}
+
+/** What only some kinds of operations have. */
+interface OperationParts {
+  readonly writes?: readonly ConditionalWrite[];
+  readonly bucket?: BucketId;
+  readonly reads?: ReadSet;
 }
 
 const CONFLICT_PAUSE_MS = { least: 5, most: 200 } as const;
@@ -152,7 +163,8 @@ export class KvsClient {
     const deadline = performance.now() + this.timeoutMs;
     for (let attempt = 1; ; attempt += 1) {
       const left = deadline - performance.now();
-      const operation = this.operation(OperationKind.SetR, list[0]?.key ?? '', null, {}, list);
+      const key = list[0]?.key ?? '';
+      const operation = this.operation(OperationKind.SetR, key, null, { writes: list });
       const result = await this.outcome(operation);
       if (result.code !== Code.Conflict || left <= CONFLICT_PAUSE_MS.most) {
         throwUnlessOk(result);
@@ -163,6 +175,19 @@ export class KvsClient {
       const ceiling = Math.min(most, least * 2 ** Math.min(attempt, 10));
       await new Promise((resolve) => setTimeout(resolve, ceiling * Math.random()));
     }
+  }
+
+  /**
+   * Several keys as they were at one instant: no write that came between is half seen. In the order
+   * of `keys`; null for a key that did not exist.
+   */
+  async getr(keys: readonly Bytes[]): Promise<(RecordRead | null)[]> {
+    const names = keys.map(binary);
+    const reads = { keys: names, holdMs: 0 };
+    const operation = this.operation(OperationKind.GetR, names[0] ?? '', null, { reads });
+    const { records } = await this.ask(operation);
+    const found = new Map(records.map(({ key, value, version }) => [key, { value, version }]));
+    return names.map((name) => found.get(name) ?? null);
   }
 
   /** Every record whose key starts with `prefix`, in no particular order. */
@@ -234,7 +259,7 @@ export class KvsClient {
     const records: ExportedRecord[] = [];
     let after = '';
     for (;;) {
-      const operation = this.operation(OperationKind.Scan, after, null, {}, null, bucket);
+      const operation = this.operation(OperationKind.Scan, after, null, { bucket });
       const result = await this.ask(operation);
       for (const record of result.records) {
         if (!record.key.startsWith(prefix)) continue;
@@ -250,9 +275,7 @@ export class KvsClient {
     kind: OperationKind,
     key: Key,
     value: Uint8Array | null,
-    options: WriteOptions,
-    writes: readonly ConditionalWrite[] | null = null,
-    bucket = 0,
+    options: WriteOptions & OperationParts,
   ): Operation {
     const reads = isRead(kind);
     const [condition, ifVersion] = conditionOf(options);
@@ -265,12 +288,13 @@ export class KvsClient {
       this.id,
       reads ? 0 : this.numbering.next(),
       this.numbering.settledBelow,
-      writes,
-      bucket,
+      options.writes ?? null,
+      options.bucket ?? 0,
       kind === OperationKind.Scan ? SCAN_LIMIT : 0,
       0,
       this.timeoutMs,
       0,
+      options.reads ?? null,
     );
   }
 

@@ -8,6 +8,7 @@ export {
   KvsClient,
   type Location,
   type SetrWrite,
+  type RecordRead,
   type Value,
   type WriteOptions,
   type Written,

@@ -9,6 +9,7 @@ export const OperationKind = {
   SetR: 4,
   Scan: 5,
   ConfirmedGet: 6,
+  GetR: 7,
 } as const;
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
 
@@ -24,11 +25,18 @@ export interface ConditionalWrite {
   readonly ifVersion: Version;
 }
 
+/** What a `getr` reads. */
+export interface ReadSet {
+  readonly keys: readonly Key[];
+  /** Writes of these keys wait for so long: the read was disturbed by them before. 0: not. */
+  readonly holdMs: number;
+}
+
 /** What a client asks. One class with a fixed shape for every kind. */
 export class Operation {
   constructor(
     readonly kind: OperationKind,
-    /** Of a setr: the first key. Of a scan: read after this key. */
+    /** Of a setr and a getr: the first key. Of a scan: read after this key. */
     readonly key: Key,
     readonly value: Uint8Array | null,
     readonly condition: ConditionKind,
@@ -47,6 +55,7 @@ export class Operation {
     /** How long the sender will still wait, in ms. */
     readonly timeoutMs: number,
     readonly hops: number,
+    readonly reads: ReadSet | null = null,
   ) {}
 }
 
@@ -72,12 +81,13 @@ export function readdressed(
     bucketEpoch,
     timeoutMs,
     hops,
+    operation.reads,
   );
 }
 
 export function isRead(kind: OperationKind): boolean {
-  const { Get, ConfirmedGet, Scan } = OperationKind;
-  return kind === Get || kind === ConfirmedGet || kind === Scan;
+  const { Get, ConfirmedGet, Scan, GetR } = OperationKind;
+  return kind === Get || kind === ConfirmedGet || kind === Scan || kind === GetR;
 }
 
 /** Whether it changes anything: its outcome may then be unknown. */
@@ -100,6 +110,7 @@ export class Result {
     /** Of a read: the key exists. Of a delete: it existed. */
     readonly found: boolean,
     readonly value: Uint8Array | null,
+    /** Of the record; of a part of a getr, and `previous` too: see `multi-read.ts`. */
     readonly version: Version,
     /** Version that a write replaced; 0 when there was none. */
     readonly previous: Version,
@@ -111,7 +122,7 @@ export class Result {
     readonly detail: string,
     readonly records: readonly StoredRecord[],
     readonly more: boolean,
-    /** Of a setr: how many buckets took part. */
+    /** Of a setr and a getr: how many buckets took part. */
     readonly participants: number,
   ) {}
 }

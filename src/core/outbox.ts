@@ -56,7 +56,10 @@ export interface Outbox {
   sendAfter(to: Ordinal, message: PeerMessage | SelfMessage): void;
   toLeader(message: LeaderMessage): void;
   answer(request: number, result: Result): void;
-  /** Send the operation to another server; the driver answers `request` with its result. */
+  /**
+   * Send the operation to another server, and give its result to `onForwarded`; when that is lost,
+   * the operation to `submitAgain`. A request below 0 is the machine's own.
+   */
   forward(to: Ordinal, request: number, operation: Operation): void;
   /** Read up to `limitRecords` / `limitBytes` of a bucket after `after`, from the state store. */
   scan(token: number, bucket: BucketId, after: Key, limitRecords: number, limitBytes: number): void;

@@ -137,6 +137,7 @@ export class Participant {
     if (!this.primary.writable) {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
+    if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
     for (const write of message.writes) {
       const objection = this.objectionTo(write);
       if (objection !== null) return objection;

@@ -155,6 +155,8 @@ export const LIMITS = {
   valueBytes: 1024 * 1024,
   setrWrites: 256,
   setrBytes: 3 * 1024 * 1024,
+  getrKeys: 256,
+  getrBytes: 3 * 1024 * 1024,
   scanRecords: 1024,
   hops: 4,
   timeoutMs: 60_000,

@@ -24,6 +24,7 @@ import {
   Result,
 } from './operation.js';
 import type { Completion, Outbox, SelfMessage, StateStore } from './outbox.js';
+import { MultiReads } from './multi-read.js';
 import { Parking } from './parking.js';
 import type { Primary } from './primary.js';
 import type { Recovered } from './recovery.js';
@@ -71,6 +72,7 @@ export class StorageServer implements Host {
   private readonly replicas: Replicas;
   private readonly parking: Parking;
   private readonly reporter: Reporter;
+  private readonly multiReads: MultiReads;
   /** The newest view received; adopted when it is durable (V1). */
   private newest: View;
   private readonly expected = new Map<number, (completion: Completion) => void>();
@@ -108,6 +110,7 @@ export class StorageServer implements Host {
     this.newest = recovered.view ?? this.view;
     this.replicas = new Replicas(this, this.incarnation, recovered);
     this.reporter = new Reporter(this, this.incarnation);
+    this.multiReads = new MultiReads(this);
   }
 
   /** Take up the roles of the recovered view. Call once, before anything else. */
@@ -171,6 +174,7 @@ export class StorageServer implements Host {
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
       this.refuse(request, bucket, code, why);
     }
+    this.multiReads.tick();
     this.reporter.tick();
     this.leave();
   }
@@ -250,6 +254,7 @@ export class StorageServer implements Host {
       this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');
       return;
     }
+    if (operation.kind === OperationKind.GetR && this.multiReads.start(request, operation)) return;
     if (operation.bucketEpoch > row.epoch) {
       this.park(request, operation, bucket, Code.Unavailable, 'this server waits for a newer view');
       return;
@@ -267,6 +272,10 @@ export class StorageServer implements Host {
 
   answer(request: number, result: Result): void {
     this.parking.forget(request);
+    if (request < 0) {
+      this.multiReads.onAnswer(request, result);
+      return;
+    }
     const doubted = this.doubted.get(request);
     this.doubted.delete(request);
     this.outbox.answer(request, doubted === undefined ? result : afterDoubt(doubted, result));
@@ -276,6 +285,7 @@ export class StorageServer implements Host {
   onForwarded(request: number, result: Result, now: number, outbox: Outbox): void {
     this.enter(now, outbox);
     this.answer(request, result);
+    this.leave();
   }
 
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void {

@@ -5,9 +5,11 @@ import { Entry, EntryKind, type TransactionBody } from './entry.js';
 import type { Host } from './host.js';
 import type { ClientId, Key, Sequence, Version } from './ids.js';
 import type { DedupResult } from './message.js';
+import { partResult, sizeOf, tooMuch } from './multi-read.js';
 import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
 import { Participant } from './participant.js';
 import type { Primary } from './primary.js';
+import { ReadHolds } from './read-holds.js';
 import { Code, LIMITS } from './refusal.js';
 
 const SCAN_BYTES = 512 * 1024;
@@ -39,6 +41,9 @@ export class Serving {
   private readonly waiting = new Map<Sequence, Waiting[]>();
   /** Confirmed reads that wait, and since when. */
   private readonly confirming = new Map<number, number>();
+  private readonly holds = new ReadHolds();
+  /** Keys deleted since the role began. */
+  private deletes = 0;
   /** Requests in the log that are not committed: retries join them (D4). */
   private readonly pending = new Map<string, Sequence>();
 
@@ -73,6 +78,9 @@ export class Serving {
       case OperationKind.Scan:
         this.scan(request, operation);
         break;
+      case OperationKind.GetR:
+        this.getr(request, operation);
+        break;
       case OperationKind.Set:
       case OperationKind.Delete:
         this.write(request, operation);
@@ -89,6 +97,8 @@ export class Serving {
     if (entry.client !== '') {
       this.pending.delete(transactionKey(entry.client, entry.clientSequence));
     }
+    // A resolve may delete; one count too many costs a getr another round, no more.
+    if (entry.kind === EntryKind.Delete || entry.kind === EntryKind.Resolve) this.deletes += 1;
     this.participant.onCommitted(entry);
     this.coordinator.onCommitted(entry);
     const waiting = this.waiting.get(entry.sequence);
@@ -108,6 +118,7 @@ export class Serving {
       if (this.host.now - sinceMs < LIMITS.timeoutMs) break;
       this.confirming.delete(request);
     }
+    this.holds.sweep(this.host.now);
     this.participant.tick();
     this.coordinator.tick();
     if (this.primary.holdsLease) this.host.resubmit(this.primary.bucket.id);
@@ -159,9 +170,14 @@ export class Serving {
     return { exists: record !== undefined, version: record?.version ?? 0, sequence: 0 };
   }
 
-  /** What `holder`'s lock on `key` makes of an operation: it waits until the commit is settled. */
-  private blocked(request: number, operation: Operation): boolean {
-    const holder = this.participant.locks.holder(operation.key);
+  /** A getr wants the key to stay as it is for a moment. */
+  held(key: Key): boolean {
+    return this.holds.on(key, this.host.now);
+  }
+
+  /** What a lock on `key` makes of an operation: it waits until the commit is settled. */
+  private blocked(request: number, operation: Operation, key = operation.key): boolean {
+    const holder = this.participant.locks.holder(key);
     if (holder === undefined) return false;
     this.participant.hasten(holder);
     const { id } = this.primary.bucket;
@@ -176,6 +192,26 @@ export class Serving {
     const found = record !== undefined;
     const value = record?.value ?? null;
     this.host.answer(request, this.result(Code.Ok, found, value, record?.version ?? 0, 0, ''));
+  }
+
+  /** Keys of this bucket, at one instant: this step. */
+  private getr(request: number, operation: Operation): void {
+    const { keys = [], holdMs = 0 } = operation.reads ?? {};
+    const { host, primary } = this;
+    if (holdMs > 0) for (const key of keys) this.holds.hold(key, host.now, holdMs);
+    if (keys.some((key) => this.blocked(request, operation, key))) return;
+    if (this.unleased(request, operation)) return;
+    const { id } = primary.bucket;
+    const found = keys.map((key) => host.store.get(id, key));
+    const records = found.filter((record) => record !== undefined);
+    const bytes = sizeOf(records);
+    if (bytes > LIMITS.getrBytes) {
+      host.refuse(request, id, Code.TooLarge, tooMuch(bytes));
+      return;
+    }
+    const { deletes } = this;
+    const from = { epoch: host.view.epoch, bucket: id, server: host.self };
+    host.answer(request, partResult(records, { deletes, ballot: primary.ballot }, from));
   }
 
   /** A get that the other replicas confirm, after it arrived; it waits until they have. */
@@ -221,6 +257,11 @@ export class Serving {
 
   private write(request: number, operation: Operation): void {
     if (!this.admitWrite(request, operation) || this.blocked(request, operation)) return;
+    if (this.held(operation.key)) {
+      const { id } = this.primary.bucket;
+      this.host.park(request, operation, id, Code.Unavailable, 'a getr reads the key');
+      return;
+    }
     const current = this.current(operation.key);
     if (!met(operation.condition, operation.ifVersion, current)) {
       const why =

@@ -15,6 +15,8 @@ export function objection(
       return keyObjection(operation.key) ?? valueObjection(operation.value);
     case OperationKind.SetR:
       return writesObjection(operation);
+    case OperationKind.GetR:
+      return keysObjection(operation.reads?.keys ?? []);
     case OperationKind.Scan:
       if (bucketCount > 0 && operation.bucket >= bucketCount) {
         return invalid(`bucket ${operation.bucket} does not exist: there are ${bucketCount}`);
@@ -36,6 +38,19 @@ export function keyObjection(key: string): { code: Code; detail: string } | null
 export function valueObjection(value: Uint8Array | null): { code: Code; detail: string } | null {
   if (value === null || value.length <= LIMITS.valueBytes) return null;
   return tooLarge(`the value has ${value.length} bytes; the limit is ${LIMITS.valueBytes} (1 MiB)`);
+}
+
+function keysObjection(keys: readonly string[]): { code: Code; detail: string } | null {
+  if (keys.length === 0) return invalid('a getr needs at least one key');
+  if (keys.length > LIMITS.getrKeys) {
+    return tooLarge(`the getr has ${keys.length} keys; the limit is ${LIMITS.getrKeys}`);
+  }
+  if (new Set(keys).size < keys.length) return invalid('a key appears twice in the getr');
+  for (const key of keys) {
+    const problem = keyObjection(key);
+    if (problem !== null) return problem;
+  }
+  return null;
 }
 
 function writesObjection(operation: Operation): { code: Code; detail: string } | null {

@@ -33,12 +33,6 @@ export interface Network {
   forward(to: Ordinal, operation: Operation, done: (result: Result | null) => void): void;
 }
 
-interface Request {
-  readonly operation: Operation;
-  readonly deadlineMs: number;
-  readonly answer: (result: Result) => void;
-}
-
 /** Monotonic milliseconds. */
 export function monotonicMs(): number {
   return performance.now();
@@ -51,7 +45,7 @@ export function monotonicMs(): number {
  */
 export class Driver implements Outbox {
   readonly machine: StorageServer;
-  private readonly requests = new Map<number, Request>();
+  private readonly requests = new Map<number, (result: Result) => void>();
   private nextRequest = 1;
   private flushing = false;
   private running = false;
@@ -115,8 +109,7 @@ export class Driver implements Outbox {
       return;
     }
     const request = this.nextRequest++;
-    const deadlineMs = monotonicMs() + operation.timeoutMs;
-    this.requests.set(request, { operation, deadlineMs, answer });
+    this.requests.set(request, answer);
     this.run((now) => this.machine.submit(request, operation, now, this));
   }
 
@@ -149,15 +142,15 @@ export class Driver implements Outbox {
   }
 
   answer(request: number, result: Result): void {
-    const waiting = this.requests.get(request);
-    if (waiting === undefined) return;
+    const tell = this.requests.get(request);
     this.requests.delete(request);
-    waiting.answer(result);
+    tell?.(result);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
+    const deadlineMs = monotonicMs() + operation.timeoutMs;
     this.network.forward(to, operation, (result) => {
-      if (result === null) this.routeAgain(request);
+      if (result === null) this.routeAgain(request, operation, deadlineMs);
       else this.run((now) => this.machine.onForwarded(request, result, now, this));
     });
   }
@@ -259,12 +252,11 @@ export class Driver implements Outbox {
   }
 
   /** The link to the primary broke: it may have taken the operation; the number protects it. */
-  private routeAgain(request: number): void {
-    const waiting = this.requests.get(request);
-    if (waiting === undefined || this.stopped) return;
+  private routeAgain(request: number, operation: Operation, deadlineMs: number): void {
+    // Requests below 0 are the machine's own.
+    if ((request > 0 && !this.requests.has(request)) || this.stopped) return;
     setTimeout(() => {
       this.run((now) => {
-        const { operation, deadlineMs } = waiting;
         const left = Math.max(0, Math.round(deadlineMs - now));
         const again = readdressed(operation, operation.bucketEpoch, left, operation.hops);
         this.machine.submitAgain(request, again, now, this);

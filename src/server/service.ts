@@ -5,7 +5,7 @@ import { Code, LIMITS } from '../core/refusal.js';
 import { serveExchange } from '../transport/stream.js';
 import { serviceError } from '../transport/status.js';
 import { asBuffer, toBinary, WireError } from '../wire/binary.js';
-import { conditionFromWire, writeFromWire } from '../wire/convert-operation.js';
+import { conditionFromWire, recordToWire, writeFromWire } from '../wire/convert-operation.js';
 import { viewToWire } from '../wire/convert-view.js';
 import type { KeyValueServiceServer } from '../wire/gen/kvs/v1/kv.js';
 import type { Door } from './door.js';
@@ -61,7 +61,7 @@ export function keyValueService(door: Door): KeyValueServiceServer {
         done,
         ({ key, confirm }, timeoutMs) => {
           const kind = confirm ? OperationKind.ConfirmedGet : OperationKind.Get;
-          return singleKey(kind, toBinary(key), null, READ, timeoutMs, ConditionKind.None, 0);
+          return operationOf(kind, toBinary(key), timeoutMs, READ, {});
         },
         (result) => ({
           found: result.found,
@@ -74,32 +74,26 @@ export function keyValueService(door: Door): KeyValueServiceServer {
       serve(
         call,
         done,
-        (request, timeoutMs) =>
-          singleKey(
-            OperationKind.Set,
-            toBinary(request.key),
-            request.value,
-            number(request),
-            timeoutMs,
-            conditionFromWire(request.condition),
-            request.ifVersion,
-          ),
+        (request, timeoutMs) => {
+          const { value, ifVersion } = request;
+          const condition = conditionFromWire(request.condition);
+          const key = toBinary(request.key);
+          const parts = { value, condition, ifVersion };
+          return operationOf(OperationKind.Set, key, timeoutMs, number(request), parts);
+        },
         (result) => ({ version: result.version, previous: result.previous, ...place(result) }),
       ),
     delete: (call, done) =>
       serve(
         call,
         done,
-        (request, timeoutMs) =>
-          singleKey(
-            OperationKind.Delete,
-            toBinary(request.key),
-            null,
-            number(request),
-            timeoutMs,
-            conditionFromWire(request.condition),
-            request.ifVersion,
-          ),
+        (request, timeoutMs) => {
+          const { ifVersion } = request;
+          const condition = conditionFromWire(request.condition);
+          const key = toBinary(request.key);
+          const parts = { condition, ifVersion };
+          return operationOf(OperationKind.Delete, key, timeoutMs, number(request), parts);
+        },
         (result) => ({
           deleted: result.found,
           version: result.version,
@@ -114,28 +108,22 @@ export function keyValueService(door: Door): KeyValueServiceServer {
         (request, timeoutMs) => {
           const writes = request.writes.map(writeFromWire);
           const key = writes[0]?.key ?? '';
-          const { client, clientSequence, settledBelow } = number(request);
-          return new Operation(
-            OperationKind.SetR,
-            key,
-            null,
-            ConditionKind.None,
-            0,
-            client,
-            clientSequence,
-            settledBelow,
-            writes,
-            0,
-            0,
-            0,
-            timeoutMs,
-            0,
-          );
+          return operationOf(OperationKind.SetR, key, timeoutMs, number(request), { writes });
         },
         ({ version, participants, epoch }, { client, clientSequence }) => {
           const id = Buffer.from(client, 'latin1').toString('hex');
           return { txid: `${id}-${clientSequence}`, version, participants, epoch };
         },
+      ),
+    getR: (call, done) =>
+      serve(
+        call,
+        done,
+        (request, timeoutMs) => {
+          const reads = { keys: request.keys.map(toBinary), holdMs: 0 };
+          return operationOf(OperationKind.GetR, reads.keys[0] ?? '', timeoutMs, READ, { reads });
+        },
+        ({ records, epoch }) => ({ records: records.map(recordToWire), epoch }),
       ),
     getServerView: (_call, done) => {
       const { view } = door;
@@ -147,31 +135,33 @@ export function keyValueService(door: Door): KeyValueServiceServer {
 
 const READ = { client: '', clientSequence: 0, settledBelow: 0 };
 
-function singleKey(
+/** What only some kinds of operations have. */
+type Parts = Partial<Pick<Operation, 'value' | 'condition' | 'ifVersion' | 'writes' | 'reads'>>;
+
+function operationOf(
   kind: OperationKind,
   key: string,
-  value: Uint8Array | null,
-  numbered: ReturnType<Gateway['number']>,
   timeoutMs: number,
-  condition: ConditionKind,
-  ifVersion: number,
+  numbered: ReturnType<Gateway['number']>,
+  parts: Parts,
 ): Operation {
   const { client, clientSequence, settledBelow } = numbered;
   return new Operation(
     kind,
     key,
-    value,
-    condition,
-    ifVersion,
+    parts.value ?? null,
+    parts.condition ?? ConditionKind.None,
+    parts.ifVersion ?? 0,
     client,
     clientSequence,
     settledBelow,
-    null,
+    parts.writes ?? null,
     0,
     0,
     0,
     timeoutMs,
     0,
+    parts.reads ?? null,
   );
 }
 

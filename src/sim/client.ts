@@ -1,5 +1,5 @@
 import { bucketOf } from '../core/hash.js';
-import { isRead, Operation, type Result } from '../core/operation.js';
+import { isRead, Operation, type ReadSet, type Result } from '../core/operation.js';
 import { CODES, Code } from '../core/refusal.js';
 import { primaryOf, type View } from '../core/view.js';
 import type { Call, History, Outcome } from '../checkers/history.js';
@@ -8,7 +8,12 @@ import type { Prng } from '../checkers/prng.js';
 import type { World } from './world.js';
 
 /** What a client wants to do next: an operation without the fields that belong to its sending. */
-export type Wish = Pick<Operation, 'kind' | 'key' | 'value' | 'condition' | 'ifVersion' | 'writes'>;
+export type Wish = Pick<
+  Operation,
+  'kind' | 'key' | 'value' | 'condition' | 'ifVersion' | 'writes'
+> & {
+  readonly reads?: ReadSet;
+};
 
 /** What a client does, one operation after the other; each yield returns the finished call. */
 export type Script = Generator<Wish | 'think', void, Call | null>;
@@ -83,6 +88,7 @@ export class Client {
       random.chance(0.5) ? (row?.epoch ?? 0) : 0,
       patience.attemptMs,
       0,
+      wish.reads ?? null,
     );
     const call = this.history.begin(this.index, operation, world.clock.now);
     const once = random.chance(patience.once);

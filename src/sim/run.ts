@@ -3,16 +3,25 @@ import type { StoredRecord } from '../core/operation.js';
 import { bucketOf } from '../core/hash.js';
 import { CODES } from '../core/refusal.js';
 import { primaryOf } from '../core/view.js';
+import { checkLists } from '../checkers/lists.js';
 import { checkHistory, checkLastWrites } from '../checkers/register.js';
 import { checkReplicas } from '../checkers/replicas.js';
-import { checkAtomicity, checkTotal } from '../checkers/transactions.js';
+import { checkAtomicity, checkCounters, checkTotal } from '../checkers/transactions.js';
 import { Client, type Patience, type Script } from './client.js';
 import { type Fault, Faults } from './faults.js';
 import { History, type Violation } from '../checkers/history.js';
 import { Prng } from '../checkers/prng.js';
 import { HONEST, type Sabotage } from './sabotage/sabotage.js';
 import { drawSettings, type Settings } from './settings.js';
-import { BALANCE, openAccounts, type Playground, readAll, Values, work } from './workload.js';
+import {
+  BALANCE,
+  everything,
+  openAccounts,
+  type Playground,
+  readAll,
+  Values,
+  work,
+} from './workload.js';
 import { World } from './world.js';
 
 /** Clients go on for so long after the last fault, ms. */
@@ -47,14 +56,17 @@ export function run(seed: number, sabotage: Sabotage = HONEST): Outcome {
   }
 }
 
+function named(name: string, count: number): Key[] {
+  return Array.from({ length: count }, (_, at) => `${name}${at}`);
+}
+
 class Run {
   private readonly settings: Settings;
   private readonly world: World;
   private readonly random: Prng;
   private readonly history = new History();
   private readonly clients: Client[] = [];
-  private readonly keys: Key[];
-  private readonly accounts: Key[];
+  private readonly play: Playground;
   private readonly violations: Violation[] = [];
   private healing = false;
 
@@ -65,9 +77,15 @@ class Run {
     this.random = new Prng(seed);
     this.settings = drawSettings(this.random.fork('settings'));
     this.world = new World(this.settings, this.random.fork('world'), sabotage);
-    const { keys, accounts } = this.settings;
-    this.keys = Array.from({ length: keys }, (_, at) => `key${at}`);
-    this.accounts = Array.from({ length: accounts }, (_, at) => `account${at}`);
+    const { settings, world } = this;
+    this.play = {
+      keys: named('key', settings.keys),
+      accounts: named('account', settings.accounts),
+      lists: named('list', settings.lists),
+      counters: named('counter', 1),
+      values: new Values(),
+      over: () => world.clock.now > settings.chaosMs + HEALING_MS,
+    };
   }
 
   toEnd(): Outcome {
@@ -100,14 +118,12 @@ class Run {
   private readonly undecided: Key[] = [];
 
   private begin(): Faults {
-    const { world, settings, random, keys, accounts } = this;
+    const { world, settings, random, play } = this;
     const starts = random.fork('starts');
     for (const [at, host] of world.hosts.entries()) {
       const joins = at >= settings.servers ? settings.chaosMs / 2 : 0;
       world.clock.after(joins + starts.between(0, 300), () => host.start());
     }
-    const over = (): boolean => world.clock.now > settings.chaosMs + HEALING_MS;
-    const play: Playground = { keys, accounts, values: new Values(), over };
     for (let index = 0; index < settings.clients; index++) {
       const own = random.fork(`client ${index}`);
       this.addClient(own, index === 0 ? openAccounts(own, play) : work(own, play));
@@ -135,7 +151,7 @@ class Run {
     world.clock.run(world.clock.now + HEALING_MS);
     this.untilIdle();
     world.clock.run(world.clock.now + REST_MS);
-    this.addClient(this.random.fork('reader'), readAll([...this.keys, ...this.accounts]));
+    this.addClient(this.random.fork('reader'), readAll(everything(this.play)));
     this.untilIdle();
     world.clock.run(world.clock.now + REST_MS);
   }
@@ -148,7 +164,8 @@ class Run {
   }
 
   private judge(): void {
-    const { history, violations, accounts, settings } = this;
+    const { history, violations, play, settings } = this;
+    const { accounts, lists, counters } = play;
     violations.push(...this.checkAnswered());
     violations.push(...checkLastWrites(history));
     const { violations: found, undecided } = checkHistory(history, accounts);
@@ -159,6 +176,7 @@ class Run {
     const open = accounts.some((key) => rest.has(key));
     const expected = open ? settings.accounts * BALANCE : 0;
     violations.push(...checkTotal(accounts, rest, expected));
+    violations.push(...checkLists(history, lists), ...checkCounters(history, counters, rest));
     const { world } = this;
     violations.push(
       ...checkReplicas(
@@ -184,7 +202,7 @@ class Run {
   private recordsAtRest(): Map<Key, StoredRecord> {
     const { world, settings } = this;
     const rest = new Map<Key, StoredRecord>();
-    for (const key of [...this.keys, ...this.accounts]) {
+    for (const key of everything(this.play)) {
       const bucket = bucketOf(key, settings.view.bucketCount);
       const primary = primaryOf(world.view, bucket);
       const host = primary === undefined ? undefined : world.host(primary);

@@ -14,12 +14,6 @@ import type { World } from './world.js';
 const TICK_MS = 20;
 const MOST_ENTRIES = 20;
 
-interface Request {
-  readonly operation: Operation;
-  readonly deadlineMs: number;
-  readonly answer: (result: Result) => void;
-}
-
 /**
  * One incarnation of one storage server: drives the machine as the real driver does, on the
  * simulated network, disk and clock. It ends with a crash; the disk outlives it.
@@ -31,7 +25,7 @@ export class ServerProcess implements Outbox {
   onPersist: ((record: LogRecord) => void) | null = null;
   private pausedUntilMs = 0;
   private readonly backlog: (() => void)[] = [];
-  private readonly requests = new Map<number, Request>();
+  private readonly requests = new Map<number, (result: Result) => void>();
   private nextRequest = 1;
   private readonly forwards = new Map<number, (result: Result | null) => void>();
   private nextForward = 1;
@@ -87,8 +81,7 @@ export class ServerProcess implements Outbox {
   submit(operation: Operation, answer: (result: Result) => void): void {
     this.input((now) => {
       const request = this.nextRequest++;
-      const deadlineMs = now + operation.timeoutMs;
-      this.requests.set(request, { operation, deadlineMs, answer });
+      this.requests.set(request, answer);
       this.machine.submit(request, operation, now, this.effects);
     });
   }
@@ -134,17 +127,17 @@ export class ServerProcess implements Outbox {
   }
 
   answer(request: number, result: Result): void {
-    const waiting = this.requests.get(request);
-    if (waiting === undefined) return;
+    const tell = this.requests.get(request);
     this.requests.delete(request);
-    waiting.answer(result);
+    tell?.(result);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
+    const deadlineMs = this.nowMs + operation.timeoutMs;
     const forward = this.nextForward++;
     this.forwards.set(forward, (result) => {
       this.forwards.delete(forward);
-      if (result === null) this.routeAgain(request);
+      if (result === null) this.routeAgain(request, operation, deadlineMs);
       else this.machine.onForwarded(request, result, this.nowMs, this.effects);
     });
     this.world.operate(this.node, to, operation, (result) => {
@@ -184,10 +177,8 @@ export class ServerProcess implements Outbox {
     });
   }
 
-  private routeAgain(request: number): void {
-    const waiting = this.requests.get(request);
-    if (waiting === undefined) return;
-    const { operation, deadlineMs } = waiting;
+  private routeAgain(request: number, operation: Operation, deadlineMs: number): void {
+    if (request > 0 && !this.requests.has(request)) return;
     const left = Math.max(0, Math.round(deadlineMs - this.nowMs));
     const again = readdressed(operation, operation.bucketEpoch, left, operation.hops);
     this.machine.submitAgain(request, again, this.nowMs, this.effects);

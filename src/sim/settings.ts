@@ -13,6 +13,7 @@ export interface Settings {
   readonly clients: number;
   readonly keys: number;
   readonly accounts: number;
+  readonly lists: number;
   readonly view: ViewParameters;
   readonly server: ServerSettings;
   readonly leader: {
@@ -49,6 +50,7 @@ export function drawSettings(random: Prng): Settings {
     clients: random.whole(2, 6),
     keys: random.whole(1, 6),
     accounts: random.whole(2, 4),
+    lists: random.whole(2, 3),
     view: {
       bucketCount: random.pick([1, 2, 3, 4, 8, 16]),
       replicaCount,

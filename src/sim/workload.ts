@@ -12,16 +12,24 @@ export const BALANCE = 100;
 export class Values {
   private made = 0;
 
-  /** `text` and a number of its own; a balance is read up to the colon. */
+  /** `text` and a number of its own; a balance or a count is read up to the colon. */
   unique(text: string | number): string {
+    return `${text}:${this.next()}`;
+  }
+
+  next(): string {
     this.made += 1;
-    return `${text}:${this.made}`;
+    return String(this.made);
   }
 }
 
 export function get(key: Key, kind: OperationKind = OperationKind.Get): Wish {
   const { None } = ConditionKind;
   return { kind, key, value: null, condition: None, ifVersion: 0, writes: null };
+}
+
+function getr(keys: readonly Key[]): Wish {
+  return { ...get(keys[0] ?? '', OperationKind.GetR), reads: { keys, holdMs: 0 } };
 }
 
 function set(
@@ -63,6 +71,8 @@ function some<T>(random: Prng, list: readonly T[], count: number): T[] {
 export interface Playground {
   readonly keys: readonly Key[];
   readonly accounts: readonly Key[];
+  readonly lists: readonly Key[];
+  readonly counters: readonly Key[];
   readonly values: Values;
   /** No new operations from then on. */
   over(): boolean;
@@ -86,7 +96,7 @@ export function* openAccounts(random: Prng, play: Playground): Script {
   yield* work(random, play);
 }
 
-/** An ordinary client: single keys, several keys, transfers. */
+/** An ordinary client: single keys, several keys, transfers, lists, counters. */
 export function* work(random: Prng, play: Playground): Script {
   const versions = new Map<Key, Version>();
   const learn = (key: Key, call: Call | null): void => {
@@ -97,6 +107,9 @@ export function* work(random: Prng, play: Playground): Script {
     const draw = random.real();
     if (draw < 0.12) yield* transfer(random, play);
     else if (draw < 0.2) yield several(random, play);
+    else if (draw < 0.29) yield* append(random, play);
+    else if (draw < 0.33) yield* increment(random, play);
+    else if (draw < 0.38) yield getr(some(random, everything(play), random.whole(1, 5)));
     else {
       const key = random.pick(play.keys);
       const wish = single(random, play, key, versions.get(key) ?? 0);
@@ -135,14 +148,17 @@ function several(random: Prng, play: Playground): Wish {
 function* transfer(random: Prng, play: Playground): Script {
   const { accounts, values } = play;
   const chosen = some(random, accounts, random.whole(2, Math.min(3, accounts.length)));
-  const balances: number[] = [];
-  const versions: Version[] = [];
-  for (const key of chosen) {
-    const call: Call | null = yield get(key);
-    if (call?.outcome !== 'ok' || call.seen === null) return;
-    balances.push(balanceOf(call.seen));
-    versions.push(call.result?.version ?? 0);
+  const together = random.chance(0.5);
+  const reads: Call[] = [];
+  for (const wish of together ? [getr(chosen)] : chosen.map((key) => get(key))) {
+    const call: Call | null = yield wish;
+    if (call?.outcome !== 'ok') return;
+    reads.push(call);
   }
+  const sights = chosen.map((key, at) => reads[together ? 0 : at]!.sightOf(key));
+  if (sights.some(({ value }) => value === null)) return;
+  const balances = sights.map(({ value }) => balanceOf(value));
+  const versions = sights.map(({ version }) => version);
   const amount = random.whole(1, 20);
   const share = chosen.length - 1;
   yield setr(
@@ -151,6 +167,38 @@ function* transfer(random: Prng, play: Playground): Script {
       return write(key, values.unique(balance), ConditionKind.IfVersion, versions[at]!);
     }),
   );
+}
+
+/**
+ * Reads lists at one instant, and appends to some of them, in one commit, on condition that they
+ * are as they were read.
+ */
+function* append(random: Prng, play: Playground): Script {
+  const chosen = some(random, play.lists, random.whole(1, play.lists.length));
+  const read: Call | null = yield getr(chosen);
+  if (read?.outcome !== 'ok' || random.chance(0.3)) return;
+  yield setr(
+    some(random, chosen, random.whole(1, 2)).map((key) => {
+      const { value, version } = read.sightOf(key);
+      const grown = value === null ? play.values.next() : `${value},${play.values.next()}`;
+      return write(key, grown, ConditionKind.IfVersion, version);
+    }),
+  );
+}
+
+/** Adds one to a counter, unless somebody else did meanwhile. */
+function* increment(random: Prng, play: Playground): Script {
+  const key = random.pick(play.counters);
+  const read: Call | null = yield get(key);
+  if (read?.outcome !== 'ok') return;
+  const { value, version } = read.sightOf(key);
+  const next = play.values.unique(balanceOf(value) + 1);
+  yield set(key, next, ConditionKind.IfVersion, version);
+}
+
+/** Every key there is. */
+export function everything({ keys, accounts, lists, counters }: Playground): Key[] {
+  return [...keys, ...accounts, ...lists, ...counters];
 }
 
 /** Reads every key once. */

@@ -70,6 +70,8 @@ export function operationToWire(operation: Operation, id: number): wire.Operatio
     bucketEpoch: operation.bucketEpoch,
     timeoutMs: Math.ceil(operation.timeoutMs),
     hops: operation.hops,
+    keys: operation.reads?.keys.map(fromBinary) ?? [],
+    holdMs: operation.reads?.holdMs ?? 0,
   };
 }
 
@@ -84,8 +86,11 @@ export function operationFromWire(
     throw new WireError(`a client id has ${CLIENT_ID_BYTES} bytes, not ${client.length}`);
   }
   const writes = operation.writes.length === 0 ? null : operation.writes.map(writeFromWire);
-  // A setr is routed by its first key.
-  const key = operation.kind === (OperationKind.SetR as number) ? writes?.[0]?.key : undefined;
+  const keys = operation.keys.map(toBinary);
+  const isGetr = operation.kind === (OperationKind.GetR as number);
+  // These are routed by their first key.
+  const isSetr = operation.kind === (OperationKind.SetR as number);
+  const key = isSetr ? writes?.[0]?.key : isGetr ? keys[0] : undefined;
   return new Operation(
     operation.kind as unknown as OperationKind,
     key ?? toBinary(operation.key),
@@ -101,6 +106,7 @@ export function operationFromWire(
     operation.bucketEpoch,
     Math.min(operation.timeoutMs, LIMITS.timeoutMs),
     operation.hops,
+    isGetr ? { keys, holdMs: operation.holdMs } : null,
   );
 }
 

@@ -35,6 +35,7 @@ describe('usage', () => {
     ['a condition for several keys', ['del', 'a', 'b', '--if-version', '1']],
     ['a key without a value', ['setr', 'a', '1', 'b']],
     ['an empty setr', ['setr']],
+    ['an empty getr', ['getr']],
     ['a key twice in a setr', ['setr', 'a', '1', '--del', 'a']],
     ['a condition on another key', ['setr', 'a', '1', '--if', 'b=1']],
     ['a condition without a version', ['setr', 'a', '1', '--if', 'a']],
@@ -198,6 +199,27 @@ describe('set and del', () => {
     expect(some).toMatchObject({ code: 6, stdout: 'a deleted\n' });
     expect(some.stderr).toMatch(/^kvs-client: UNAVAILABLE: bad: no primary; /);
   });
+});
+
+test('getr: a line a key in the order asked; one that is not there makes the exit code 3', async () => {
+  const client = {
+    getr: (keys: readonly string[]) =>
+      Promise.resolve(
+        keys.map((key) => (key === 'b' ? null : { value: Buffer.from('x y'), version: 7 })),
+      ),
+  };
+  const { code, stdout } = await kvsClient(['getr', 'a', 'b'], { client });
+  expect({ code, stdout }).toEqual({ code: 3, stdout: 'a x y 7\nb (not found)\n' });
+  const json = await kvsClient(['getr', 'a', 'b', '-o', 'json'], { client });
+  expect(
+    json.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+  ).toEqual([
+    { key: 'a', found: true, value: 'x y', version: '7' },
+    { key: 'b', found: false },
+  ]);
 });
 
 test('setr: the last "=" separates, deletions and conditions belong to one commit', async () => {

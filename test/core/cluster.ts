@@ -8,6 +8,7 @@ import {
   type ConditionalWrite,
   Operation,
   OperationKind,
+  type ReadSet,
   type Result,
   type StoredRecord,
 } from '../../src/core/operation.js';
@@ -306,6 +307,11 @@ export class Cluster {
     return operationOf(OperationKind.ConfirmedGet, key, null, 0);
   }
 
+  getr(keys: readonly string[]): Operation {
+    const reads = { keys, holdMs: 0 };
+    return operationOf(OperationKind.GetR, keys[0] ?? '', null, 0, 0, 0, null, reads);
+  }
+
   set(key: string, value: string, number = this.nextWrite++): Operation {
     return operationOf(OperationKind.Set, key, value, number);
   }
@@ -333,6 +339,7 @@ function operationOf(
   condition: ConditionKind = ConditionKind.None,
   ifVersion = 0,
   writes: readonly ConditionalWrite[] | null = null,
+  reads: ReadSet | null = null,
 ): Operation {
   const bytes = value === null ? null : new TextEncoder().encode(value);
   const client = 'test-client-0001';
@@ -351,6 +358,7 @@ function operationOf(
     0,
     5000,
     0,
+    reads,
   );
 }
 

@@ -235,6 +235,8 @@ describe('setr', () => {
         { key: 'account 2', value: '0', ifVersion: version - 1 },
       ]),
     ).rejects.toMatchObject({ code: 'CONDITION_NOT_MET', outcome: 'not-done' });
+    const together = await client.getr([...keys, 'no such key']);
+    expect(together.map((record) => record?.version ?? 0)).toEqual([...keys.map(() => version), 0]);
     for (const key of keys) {
       const read = await client.get(key);
       expect(read).toMatchObject({ version });

@@ -245,7 +245,8 @@ describe('to the view leader', () => {
 describe('between clients and servers', () => {
   test('operations arrive as they were sent', () => {
     const single = fc
-      .constantFrom(...Object.values(OperationKind).filter((kind) => kind !== OperationKind.SetR))
+      .constantFrom(...Object.values(OperationKind))
+      .filter((kind) => kind !== OperationKind.SetR && kind !== OperationKind.GetR)
       .chain((kind) =>
         fc
           .tuple(
@@ -272,8 +273,14 @@ describe('between clients and servers', () => {
         const key = writes[0]?.key ?? '';
         return new Operation(SetR, key, null, 0, 0, id, number, settled, writes, 0, 0, 0, 5, 0);
       });
+    const reads = fc.tuple(fc.array(binary, { minLength: 1 }), small).map(([keys, holdMs]) => {
+      const key = keys[0] ?? '';
+      const { GetR } = OperationKind;
+      const set = { keys, holdMs };
+      return new Operation(GetR, key, null, 0, 0, '', 0, 0, null, 0, 0, 0, 5, 0, set);
+    });
     fc.assert(
-      fc.property(fc.oneof(single, several), small, (sent, id) => {
+      fc.property(fc.oneof(single, several, reads), small, (sent, id) => {
         const wire = kv.Operation.decode(kv.Operation.encode(operationToWire(sent, id)).finish());
         expect(wire.id).toBe(id);
         expect(operationFromWire(wire, sent.client, sent.settledBelow)).toEqual(sent);

@@ -5,6 +5,8 @@ import type { Key } from '../../core/ids.js';
 import { LockTable } from '../../core/lock-table.js';
 import { type BucketMeta, Decide, type DecisionQuery } from '../../core/message.js';
 import type { Host } from '../../core/host.js';
+import { MultiReads } from '../../core/multi-read.js';
+import { type Operation, OperationKind } from '../../core/operation.js';
 import { Participant } from '../../core/participant.js';
 import { Serving } from '../../core/serving.js';
 import { replace, wrap } from './patch.js';
@@ -73,6 +75,19 @@ export const COMMIT: readonly Sabotage[] = [
           self.host.sendToPrimary(bucket, abort);
         },
       ),
+  },
+  {
+    name: 'collect-once',
+    breaks: 'D3: a getr does not look whether a key changed while it was read',
+    install: () => wrap(MultiReads.prototype, 'undisturbed', () => true),
+  },
+  {
+    name: 'read-past-locks',
+    breaks: 'D3: a getr does not wait for a commit that holds one of its keys',
+    install: () =>
+      wrap(Serving.prototype, 'blocked', (original, _self, args) => {
+        return (args[1] as Operation).kind === OperationKind.GetR ? false : original(...args);
+      }),
   },
   {
     name: 'judge-committed-only',

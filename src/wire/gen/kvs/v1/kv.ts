@@ -36,6 +36,8 @@ export enum OperationKind {
   OPERATION_KIND_SCAN = 5,
   /** OPERATION_KIND_CONFIRMED_GET - A get that trusts no clock: every other replica confirms the primary first. */
   OPERATION_KIND_CONFIRMED_GET = 6,
+  /** OPERATION_KIND_GETR - Several keys at one instant. */
+  OPERATION_KIND_GETR = 7,
 }
 
 export function operationKindFromJSON(object: any): OperationKind {
@@ -61,6 +63,9 @@ export function operationKindFromJSON(object: any): OperationKind {
     case 6:
     case "OPERATION_KIND_CONFIRMED_GET":
       return OperationKind.OPERATION_KIND_CONFIRMED_GET;
+    case 7:
+    case "OPERATION_KIND_GETR":
+      return OperationKind.OPERATION_KIND_GETR;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -82,6 +87,8 @@ export function operationKindToJSON(object: OperationKind): string {
       return "OPERATION_KIND_SCAN";
     case OperationKind.OPERATION_KIND_CONFIRMED_GET:
       return "OPERATION_KIND_CONFIRMED_GET";
+    case OperationKind.OPERATION_KIND_GETR:
+      return "OPERATION_KIND_GETR";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -264,6 +271,10 @@ export interface Operation {
   timeoutMs: number;
   /** How often this operation was forwarded. */
   hops: number;
+  /** Of a getr. */
+  keys: Buffer[];
+  /** Of a part of a getr that was disturbed: writes of its keys wait for so long, in milliseconds. */
+  holdMs: number;
 }
 
 export interface ExchangeRequest {
@@ -297,10 +308,10 @@ export interface OperationResult {
   server: number;
   /** What was wrong, for people; empty when all is well. */
   detail: string;
-  /** Of a scan. */
+  /** Of a scan and of a getr: the keys that exist. */
   records: Record[];
   more: boolean;
-  /** Of a setr: how many buckets took part. */
+  /** Of a setr and of a getr: how many buckets took part. */
   participants: number;
 }
 
@@ -369,6 +380,16 @@ export interface SetRResponse {
   txid: string;
   version: number;
   participants: number;
+  epoch: number;
+}
+
+export interface GetRRequest {
+  keys: Buffer[];
+}
+
+export interface GetRResponse {
+  /** Those of the keys that exist. */
+  records: Record[];
   epoch: number;
 }
 
@@ -531,6 +552,8 @@ function createBaseOperation(): Operation {
     bucketEpoch: 0,
     timeoutMs: 0,
     hops: 0,
+    keys: [],
+    holdMs: 0,
   };
 }
 
@@ -574,6 +597,12 @@ export const Operation: MessageFns<Operation> = {
     }
     if (message.hops !== 0) {
       writer.uint32(104).uint32(message.hops);
+    }
+    for (const v of message.keys) {
+      writer.uint32(114).bytes(v!);
+    }
+    if (message.holdMs !== 0) {
+      writer.uint32(120).uint32(message.holdMs);
     }
     return writer;
   },
@@ -695,6 +724,22 @@ export const Operation: MessageFns<Operation> = {
             message.hops = reader.uint32();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.keys.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.holdMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -738,6 +783,14 @@ export const Operation: MessageFns<Operation> = {
         ? globalThis.Number(object.timeout_ms)
         : 0,
       hops: isSet(object.hops) ? globalThis.Number(object.hops) : 0,
+      keys: globalThis.Array.isArray(object?.keys)
+        ? object.keys.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      holdMs: isSet(object.holdMs)
+        ? globalThis.Number(object.holdMs)
+        : isSet(object.hold_ms)
+        ? globalThis.Number(object.hold_ms)
+        : 0,
     };
   },
 
@@ -782,6 +835,12 @@ export const Operation: MessageFns<Operation> = {
     if (message.hops !== 0) {
       obj.hops = Math.round(message.hops);
     }
+    if (message.keys?.length) {
+      obj.keys = message.keys.map((e) => base64FromBytes(e));
+    }
+    if (message.holdMs !== 0) {
+      obj.holdMs = Math.round(message.holdMs);
+    }
     return obj;
   },
 
@@ -803,6 +862,8 @@ export const Operation: MessageFns<Operation> = {
     message.bucketEpoch = object.bucketEpoch ?? 0;
     message.timeoutMs = object.timeoutMs ?? 0;
     message.hops = object.hops ?? 0;
+    message.keys = object.keys?.map((e) => e) || [];
+    message.holdMs = object.holdMs ?? 0;
     return message;
   },
 };
@@ -2404,6 +2465,160 @@ export const SetRResponse: MessageFns<SetRResponse> = {
   },
 };
 
+function createBaseGetRRequest(): GetRRequest {
+  return { keys: [] };
+}
+
+export const GetRRequest: MessageFns<GetRRequest> = {
+  encode(message: GetRRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keys) {
+      writer.uint32(10).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetRRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetRRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetRRequest {
+    return {
+      keys: globalThis.Array.isArray(object?.keys) ? object.keys.map((e: any) => Buffer.from(bytesFromBase64(e))) : [],
+    };
+  },
+
+  toJSON(message: GetRRequest): unknown {
+    const obj: any = {};
+    if (message.keys?.length) {
+      obj.keys = message.keys.map((e) => base64FromBytes(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetRRequest>, I>>(base?: I): GetRRequest {
+    return GetRRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetRRequest>, I>>(object: I): GetRRequest {
+    const message = createBaseGetRRequest();
+    message.keys = object.keys?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseGetRResponse(): GetRResponse {
+  return { records: [], epoch: 0 };
+}
+
+export const GetRResponse: MessageFns<GetRResponse> = {
+  encode(message: GetRResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.records) {
+      Record.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetRResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetRResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.records.push(Record.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetRResponse {
+    return {
+      records: globalThis.Array.isArray(object?.records) ? object.records.map((e: any) => Record.fromJSON(e)) : [],
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+    };
+  },
+
+  toJSON(message: GetRResponse): unknown {
+    const obj: any = {};
+    if (message.records?.length) {
+      obj.records = message.records.map((e) => Record.toJSON(e));
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetRResponse>, I>>(base?: I): GetRResponse {
+    return GetRResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetRResponse>, I>>(object: I): GetRResponse {
+    const message = createBaseGetRResponse();
+    message.records = object.records?.map((e) => Record.fromPartial(e)) || [];
+    message.epoch = object.epoch ?? 0;
+    return message;
+  },
+};
+
 function createBaseGetServerViewRequest(): GetServerViewRequest {
   return {};
 }
@@ -2576,6 +2791,16 @@ export const KeyValueServiceService = {
     responseSerialize: (value: SetRResponse): Buffer => Buffer.from(SetRResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SetRResponse => SetRResponse.decode(value),
   },
+  /** Several keys at one instant. */
+  getR: {
+    path: "/kvs.v1.KeyValueService/GetR" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetRRequest): Buffer => Buffer.from(GetRRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetRRequest => GetRRequest.decode(value),
+    responseSerialize: (value: GetRResponse): Buffer => Buffer.from(GetRResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetRResponse => GetRResponse.decode(value),
+  },
   /** The server's own copy of the view: works while the view leader is away. */
   getServerView: {
     path: "/kvs.v1.KeyValueService/GetServerView" as const,
@@ -2597,6 +2822,8 @@ export interface KeyValueServiceServer extends UntypedServiceImplementation {
   set: handleUnaryCall<SetRequest, SetResponse>;
   delete: handleUnaryCall<DeleteRequest, DeleteResponse>;
   setR: handleUnaryCall<SetRRequest, SetRResponse>;
+  /** Several keys at one instant. */
+  getR: handleUnaryCall<GetRRequest, GetRResponse>;
   /** The server's own copy of the view: works while the view leader is away. */
   getServerView: handleUnaryCall<GetServerViewRequest, GetServerViewResponse>;
 }
@@ -2657,6 +2884,19 @@ export interface KeyValueServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SetRResponse) => void,
+  ): ClientUnaryCall;
+  /** Several keys at one instant. */
+  getR(request: GetRRequest, callback: (error: ServiceError | null, response: GetRResponse) => void): ClientUnaryCall;
+  getR(
+    request: GetRRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetRResponse) => void,
+  ): ClientUnaryCall;
+  getR(
+    request: GetRRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetRResponse) => void,
   ): ClientUnaryCall;
   /** The server's own copy of the view: works while the view leader is away. */
   getServerView(
