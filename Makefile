@@ -27,6 +27,10 @@ test: build ## All tests (TEST=pattern: only files whose path matches)
 sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one)
 	node dist/sim/main.js $(SIM_FLAGS)
 
+.PHONY: sim-nightly
+sim-nightly: build ## Simulated clusters without end, from SEED_FROM on or a seed of the day; Ctrl-C ends it
+	node dist/sim/main.js --endless --seed-from $(or $(SEED_FROM),$(shell date +%s))
+
 .PHONY: sim-sabotage
 sim-sabotage: build ## Break each promise on purpose; every break must be caught within 2,000 seeds
 	node dist/sim/main.js --sabotage all

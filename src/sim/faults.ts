@@ -5,6 +5,8 @@ import type { World } from './world.js';
 
 /** What was done to the cluster, and when. */
 export interface Fault {
+  /** 1 for the first of the run. */
+  readonly number: number;
   readonly atMs: number;
   readonly what: string;
 }
@@ -82,6 +84,17 @@ const reweigh: Injector = (world, random) => {
   host.crash();
   world.clock.after(random.pick([1, 300]), () => host.start());
   return `restart server on host ${host.node} with weight ${host.weight}`;
+};
+
+/** An operator takes a server for dead and gives it up; it comes back all the same. */
+const removeServer: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const afterMs = world.settings.leader.downAfterMs * random.between(0.5, 3);
+  const backMs = afterMs + random.pick([10, 500, 3_000]);
+  host.crash();
+  world.clock.after(afterMs, () => world.leader.remove(host.disk.id));
+  world.clock.after(backMs, () => host.start());
+  return `kill -9 server on host ${host.node}, remove it, back in ${backMs.toFixed(0)} ms`;
 };
 
 /** Cut every link between two groups, in both directions or in one, for a while. */
@@ -172,6 +185,7 @@ const INJECTORS: readonly Injector[] = [
   crashLeaderAtEpoch,
   crashAtRecord,
   reweigh,
+  removeServer,
   partition,
   cutLink,
   pauseServer,
@@ -188,13 +202,18 @@ const INJECTORS: readonly Injector[] = [
 export class Faults {
   readonly injected: Fault[] = [];
   private readonly kinds: readonly Injector[];
+  /** Each fault draws from a stream of its own, so that the others stay when it is left out. */
+  private readonly draws: Prng;
   private over = false;
 
   constructor(
     private readonly world: World,
     private readonly random: Prng,
     private readonly settings: Settings,
+    /** Which of the faults happen, by their number; null: all. */
+    private readonly only: ReadonlySet<number> | null,
   ) {
+    this.draws = random.fork('each fault');
     const kinds = INJECTORS.filter(() => random.chance(0.5));
     this.kinds = kinds.length > 0 ? kinds : INJECTORS;
     this.next();
@@ -209,14 +228,16 @@ export class Faults {
     for (const host of world.hosts) host.start();
   }
 
-  private next(): void {
-    const { world, random, settings } = this;
+  private next(number = 1): void {
+    const { world, random, settings, only } = this;
     world.clock.after(random.between(0.1, 1.9) * settings.faultEveryMs, () => {
       if (this.over) return;
-      const what = random.pick(this.kinds)(world, random);
-      this.injected.push({ atMs: world.clock.now, what });
-      world.trace.note('fault', world.clock.now, this.injected.length, 0);
-      this.next();
+      this.next(number + 1);
+      if (only?.has(number) === false) return;
+      const own = this.draws.fork(String(number));
+      const what = own.pick(this.kinds)(world, own);
+      this.injected.push({ number, atMs: world.clock.now, what });
+      world.trace.note('fault', world.clock.now, number, 0);
     });
   }
 }

@@ -80,6 +80,14 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
+  /** The operator gives a server up, if that loses nothing (D6). */
+  remove(id: string): void {
+    this.input((now) => {
+      this.machine.remove(id, false, now);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
   receive(from: Ordinal, message: LeaderMessage): void {
     this.input((now) => {
       // A heartbeat stream belongs to a registration with this very process.
@@ -115,7 +123,8 @@ export class LeaderProcess implements LeaderOutbox {
       return;
     }
     if (message.type !== 'viewUpdate') return;
-    this.world.toServer(LEADER_NODE, to, message.type, (process) => process.receive(0, message));
+    const arriving = this.world.codec.peer(message);
+    this.world.toServer(LEADER_NODE, to, message.type, (process) => process.receive(0, arriving));
   }
 
   private afterWrites(done: () => void): void {

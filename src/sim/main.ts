@@ -4,14 +4,17 @@ import { Worker } from 'node:worker_threads';
 
 import { Command, InvalidArgumentError } from 'commander';
 
-import { tellFailure, tellSummary } from './report.js';
-import { run } from './run.js';
+import { tellFailure, tellShrunk, tellSummary } from './report.js';
+import { type Limits, run } from './run.js';
 import { SABOTAGES } from './sabotage/all.js';
 import { HONEST, type Sabotage } from './sabotage/sabotage.js';
+import { shrink } from './shrink.js';
 import type { Task, Told } from './worker.js';
 
 /** A sabotage must be caught within so many seeds. */
 const CATCH_WITHIN = 2000;
+/** A range that takes long says how far it is. */
+const SAY_EVERY_MS = 60_000;
 const WORKERS = Math.min(2, availableParallelism());
 
 interface Flags {
@@ -19,6 +22,11 @@ interface Flags {
   readonly seedFrom: number;
   readonly seed?: number;
   readonly sabotage?: string;
+  readonly shrink?: true;
+  readonly endless?: true;
+  readonly faults?: readonly number[];
+  readonly chaosMs?: number;
+  readonly clients?: number;
 }
 
 function whole(text: string): number {
@@ -27,6 +35,10 @@ function whole(text: string): number {
     throw new InvalidArgumentError('give a whole number, 0 or more');
   }
   return value;
+}
+
+function wholes(text: string): number[] {
+  return text === 'none' ? [] : text.split(',').map(whole);
 }
 
 function find(name: string): Sabotage {
@@ -42,11 +54,13 @@ function say(text: string): void {
 }
 
 /** One run, told in full. */
-function runOne(seed: number, sabotage: Sabotage): boolean {
-  const outcome = run(seed, sabotage);
-  if (outcome.violations.length > 0) say(tellFailure(outcome, sabotage.name));
+function runOne(seed: number, sabotage: Sabotage, limits: Limits, shrinks: boolean): boolean {
+  const outcome = run(seed, sabotage, limits);
+  const failed = outcome.violations.length > 0;
+  if (failed && shrinks) say(tellShrunk(outcome, shrink(outcome, sabotage), sabotage.name));
+  else if (failed) say(tellFailure(outcome, sabotage.name));
   say(tellSummary(outcome));
-  return outcome.violations.length === 0;
+  return !failed;
 }
 
 /** Hand seeds to the workers until all are done or `stop` says so. */
@@ -81,7 +95,21 @@ async function runRange(from: number, count: number, sabotage: string): Promise<
   let operations = 0;
   let undecided = 0;
   let virtualMs = 0;
-  await runMany({ from, sabotage }, count, (told) => {
+  let saidMs = startedMs;
+  let interrupted = false;
+  process.once('SIGINT', () => {
+    interrupted = true;
+  });
+  const sayTotal = (): void => {
+    saidMs = performance.now();
+    const minutes = (saidMs - startedMs) / 60_000;
+    say(
+      `${seeds} seeds from ${from}: ${failed} failed; ${operations} operations checked, ` +
+        `${undecided} keys undecided; ${(seeds / minutes).toFixed(0)} seeds and ` +
+        `${(virtualMs / 3_600_000 / minutes).toFixed(1)} simulated hours per minute`,
+    );
+  };
+  await runMany({ from, sabotage, shrinks: true }, count, (told) => {
     seeds += 1;
     operations += told.operations;
     undecided += told.undecided;
@@ -90,21 +118,17 @@ async function runRange(from: number, count: number, sabotage: string): Promise<
       failed += 1;
       say(told.failure);
     }
-    return true;
+    if (performance.now() - saidMs > SAY_EVERY_MS) sayTotal();
+    return !interrupted;
   });
-  const wallMs = performance.now() - startedMs;
-  say(
-    `${seeds} seeds from ${from}: ${failed} failed; ${operations} operations checked, ` +
-      `${undecided} keys undecided; ${((seeds / wallMs) * 60_000).toFixed(0)} seeds per minute, ` +
-      `${(virtualMs / wallMs).toFixed(0)} times real time`,
-  );
+  sayTotal();
   return failed === 0;
 }
 
 /** How many seeds it took to catch a sabotage; null when it was missed. */
 async function catchOne(sabotage: Sabotage, from: number): Promise<number | null> {
   let first: number | null = null;
-  await runMany({ from, sabotage: sabotage.name }, CATCH_WITHIN, (told) => {
+  await runMany({ from, sabotage: sabotage.name, shrinks: false }, CATCH_WITHIN, (told) => {
     if (told.failure !== '') first = Math.min(first ?? Infinity, told.seed - from + 1);
     return first === null;
   });
@@ -122,19 +146,33 @@ async function catchAll(from: number): Promise<boolean> {
   return missed === 0;
 }
 
+function limitsOf({ faults, chaosMs, clients }: Flags): Limits {
+  return {
+    ...(faults !== undefined && { faults }),
+    ...(chaosMs !== undefined && { chaosMs }),
+    ...(clients !== undefined && { clients }),
+  };
+}
+
 async function main(): Promise<boolean> {
   const command = new Command('sim')
     .description('Run simulated clusters with faults and check every promise')
     .option('--seeds <n>', 'how many runs', whole)
     .option('--seed-from <n>', 'the first seed', whole, 1)
     .option('--seed <n>', 'one run, told in full', whole)
+    .option('--endless', 'seeds without end, until Ctrl-C')
+    .option('--shrink', 'with --seed: make a failed run smaller')
+    .option('--faults <numbers>', 'with --seed: only these faults; none: no fault', wholes)
+    .option('--chaos-ms <ms>', 'with --seed: when the faults end', whole)
+    .option('--clients <n>', 'with --seed: how many clients', whole)
     .option('--sabotage <name>', 'break the code on purpose; all: each must be caught')
     .parse();
-  const { seeds = 200, seedFrom, seed, sabotage = '' } = command.opts<Flags>();
+  const { seed, sabotage = '', shrink: shrinks = false, ...flags } = command.opts<Flags>();
+  const { seeds = 200, seedFrom, endless = false } = flags;
   if (sabotage === 'all') return catchAll(seedFrom);
   const broken = sabotage === '' ? HONEST : find(sabotage);
-  if (seed !== undefined) return runOne(seed, broken);
-  return runRange(seedFrom, seeds, sabotage);
+  if (seed !== undefined) return runOne(seed, broken, limitsOf(flags), shrinks);
+  return runRange(seedFrom, endless ? Infinity : seeds, sabotage);
 }
 
 process.exitCode = (await main()) ? 0 : 1;

@@ -10,9 +10,18 @@ export function tellFailure(outcome: Outcome, sabotage: string): string {
   for (const { promise, what } of violations) lines.push(`  broken ${promise}: ${what}`);
   const keys = new Set(violations.flatMap((violation) => violation.keys));
   for (const key of keys) lines.push(...tellStory(outcome, key));
-  const replay = sabotage === '' ? `make sim SEED=${seed}` : commandOf(seed, sabotage);
-  lines.push(`  replay: ${replay}`);
+  lines.push(`  replay: ${commandOf(outcome, sabotage)}`);
   return lines.join('\n');
+}
+
+/** A failed run and, of what is left of it when it is made smaller, the story. */
+export function tellShrunk(failed: Outcome, smallest: Outcome, sabotage: string): string {
+  const before = `${failed.faults.length} faults, ${failed.history.calls.length} operations`;
+  const after = `${smallest.faults.length} faults, ${smallest.history.calls.length} operations`;
+  return [
+    tellFailure(smallest, sabotage),
+    `  shrunk from ${before} to ${after}; the whole run: ${commandOf(failed, sabotage)}`,
+  ].join('\n');
 }
 
 /** The operations on a key in order, around the trouble when there are many. */
@@ -28,14 +37,24 @@ function tellStory({ history, violations }: Outcome, key: Key): string[] {
   ];
 }
 
-function commandOf(seed: number, sabotage: string): string {
-  return `node dist/sim/main.js --seed ${seed} --sabotage ${sabotage}`;
+function commandOf({ seed, limits }: Outcome, sabotage: string): string {
+  const { faults, chaosMs, clients } = limits;
+  const flags = [
+    ...(sabotage === '' ? [] : ['--sabotage', sabotage]),
+    ...(faults === undefined ? [] : ['--faults', faults.length === 0 ? 'none' : faults.join()]),
+    ...(chaosMs === undefined ? [] : ['--chaos-ms', String(chaosMs)]),
+    ...(clients === undefined ? [] : ['--clients', String(clients)]),
+  ];
+  if (flags.length === 0) return `make sim SEED=${seed}`;
+  return `node dist/sim/main.js --seed ${seed} ${flags.join(' ')}`;
 }
 
 /** Settings and faults, one line each. */
 export function tellSetting(outcome: Outcome): string[] {
   const lines = [`  settings: ${JSON.stringify(outcome.settings)}`, '  faults:'];
-  for (const { atMs, what } of outcome.faults) lines.push(`    ${atMs.toFixed(1)} ms: ${what}`);
+  for (const { number, atMs, what } of outcome.faults) {
+    lines.push(`    ${number}. ${atMs.toFixed(1)} ms: ${what}`);
+  }
   return lines;
 }
 

@@ -34,6 +34,7 @@ const REST_MS = 3_000;
 /** What one seed came to. */
 export interface Outcome {
   readonly seed: number;
+  readonly limits: Limits;
   readonly settings: Settings;
   readonly faults: readonly Fault[];
   readonly violations: readonly Violation[];
@@ -46,11 +47,20 @@ export interface Outcome {
   readonly virtualMs: number;
 }
 
+/** Makes a run smaller than its seed does. */
+export interface Limits {
+  /** Numbers of the faults that happen; without it all do. */
+  readonly faults?: readonly number[];
+  /** When the faults end, ms. */
+  readonly chaosMs?: number;
+  readonly clients?: number;
+}
+
 /** Run one cluster from its seed, with faults, and judge what its clients saw. */
-export function run(seed: number, sabotage: Sabotage = HONEST): Outcome {
+export function run(seed: number, sabotage: Sabotage = HONEST, limits: Limits = {}): Outcome {
   const restore = sabotage.install?.();
   try {
-    return new Run(seed, sabotage).toEnd();
+    return new Run(seed, sabotage, limits).toEnd();
   } finally {
     restore?.();
   }
@@ -73,9 +83,12 @@ class Run {
   constructor(
     private readonly seed: number,
     sabotage: Sabotage,
+    private readonly limits: Limits,
   ) {
     this.random = new Prng(seed);
-    this.settings = drawSettings(this.random.fork('settings'));
+    const drawn = drawSettings(this.random.fork('settings'));
+    const { chaosMs = drawn.chaosMs, clients = drawn.clients } = limits;
+    this.settings = { ...drawn, chaosMs, clients };
     this.world = new World(this.settings, this.random.fork('world'), sabotage);
     const { settings, world } = this;
     this.play = {
@@ -98,12 +111,13 @@ class Run {
       this.violations.push({ promise: 'bug', what, keys: [] });
     }
     this.violations.push(...this.world.watch.violations);
-    const { seed, settings, violations, undecided, history, world } = this;
+    const { seed, limits, settings, violations, undecided, history, world } = this;
     const { hash, events } = world.trace;
     const virtualMs = world.clock.now;
     const { injected } = faults;
     return {
       seed,
+      limits,
       settings,
       faults: injected,
       violations,
@@ -128,7 +142,8 @@ class Run {
       const own = random.fork(`client ${index}`);
       this.addClient(own, index === 0 ? openAccounts(own, play) : work(own, play));
     }
-    return new Faults(world, random.fork('faults'), settings);
+    const only = this.limits.faults === undefined ? null : new Set(this.limits.faults);
+    return new Faults(world, random.fork('faults'), settings, only);
   }
 
   private addClient(random: Prng, script: Script): void {

@@ -89,8 +89,9 @@ export class ServerProcess implements Outbox {
   // Outbox
 
   send(to: Ordinal, message: PeerMessage): void {
+    const arriving = this.world.codec.peer(message);
     this.world.toServer(this.node, to, message.type, (process) => {
-      process.receive(this.machine.self, message);
+      process.receive(this.machine.self, arriving);
     });
   }
 
@@ -121,8 +122,9 @@ export class ServerProcess implements Outbox {
 
   toLeader(message: LeaderMessage): void {
     const { world, node, machine } = this;
+    const arriving = world.codec.leader(message);
     world.network.send(node, LEADER_NODE, message.type, () => {
-      world.leader.receive(machine.self, message);
+      world.leader.receive(machine.self, arriving);
     });
   }
 

@@ -26,6 +26,8 @@ export interface Settings {
   readonly disk: DiskSpeed;
   readonly weather: Weather;
   readonly orderedLinks: boolean;
+  /** Messages between processes are the bytes of the real wire. */
+  readonly wireBytes: boolean;
   /** No process clock runs faster than virtual time by more than this factor. */
   readonly drift: number;
   readonly checkpointEveryMs: number;
@@ -41,7 +43,7 @@ const GRACE = 1.25;
 
 export function drawSettings(random: Prng): Settings {
   const servers = random.whole(1, 5);
-  const leaseMs = random.pick([60, 150, 400]);
+  const leaseMs = random.pick([60, 160, 400]);
   const downAfterMs = leaseMs * random.whole(1, 4) + 100;
   const replicaCount = random.whole(1, 3);
   return {
@@ -88,6 +90,7 @@ export function drawSettings(random: Prng): Settings {
       duplication: random.pick([0, 0, 0.01, 0.1]),
     },
     orderedLinks: random.chance(0.5),
+    wireBytes: random.chance(0.15),
     drift: 1 + (GRACE - 1) * 0.9,
     checkpointEveryMs: random.pick([200, 1_000, 5_000, 60_000]),
     chaosMs: random.whole(3_000, 12_000),

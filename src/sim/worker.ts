@@ -1,15 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { tellFailure } from './report.js';
-import { run } from './run.js';
+import { tellFailure, tellShrunk } from './report.js';
+import { type Outcome, run } from './run.js';
 import { SABOTAGES } from './sabotage/all.js';
 import { HONEST } from './sabotage/sabotage.js';
+import { shrink } from './shrink.js';
 
 /** What a worker is told when it starts. */
 export interface Task {
   readonly from: number;
   /** '' for none. */
   readonly sabotage: string;
+  /** Make failed runs smaller before they are told. */
+  readonly shrinks: boolean;
 }
 
 /** What a worker tells of one seed. */
@@ -22,8 +25,12 @@ export interface Told {
   readonly failure: string;
 }
 
-const { sabotage: name } = workerData as Task;
+const { sabotage: name, shrinks } = workerData as Task;
 const sabotage = SABOTAGES.find((known) => known.name === name) ?? HONEST;
+
+function tell(failed: Outcome): string {
+  return shrinks ? tellShrunk(failed, shrink(failed, sabotage), name) : tellFailure(failed, name);
+}
 
 parentPort?.on('message', (seed: number) => {
   const outcome = run(seed, sabotage);
@@ -32,7 +39,7 @@ parentPort?.on('message', (seed: number) => {
     operations: outcome.history.calls.length,
     undecided: outcome.undecided.length,
     virtualMs: outcome.virtualMs,
-    failure: outcome.violations.length === 0 ? '' : tellFailure(outcome, name),
+    failure: outcome.violations.length === 0 ? '' : tell(outcome),
   };
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
   parentPort?.postMessage(told);

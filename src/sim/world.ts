@@ -5,6 +5,7 @@ import { ViewUpdate } from '../core/message.js';
 import type { View } from '../core/view.js';
 import { Watch } from './watch.js';
 import { Clock, ProcessClock } from './clock.js';
+import { type Codec, codecOf } from './codec.js';
 import { Disk } from './disk.js';
 import { LeaderProcess, ViewDisk } from './leader-process.js';
 import { LEADER_NODE, Network, type Node } from './network.js';
@@ -116,6 +117,7 @@ export class World {
   readonly clock = new Clock();
   readonly trace = new Trace();
   readonly network: Network;
+  readonly codec: Codec;
   readonly watch = new Watch();
   readonly hosts: Host[] = [];
   readonly nodes = new Map<Ordinal, Node>();
@@ -137,6 +139,7 @@ export class World {
     this.clockRandom = random.fork('clocks');
     this.leaderRandom = random.fork('leader');
     const { orderedLinks } = settings;
+    this.codec = codecOf(settings);
     this.network = new Network(this.clock, random.fork('network'), this.trace, orderedLinks);
     this.network.weather = settings.weather;
     this.leader = this.newLeader();
@@ -184,9 +187,12 @@ export class World {
   operate(from: Node, to: Ordinal, operation: Operation, onAnswer: (result: Result) => void): void {
     const host = this.host(to);
     if (host === undefined) return;
-    this.network.sendOnce(from, host.node, 'operation', () => {
-      host.process?.submit(operation, (result) => {
-        this.network.sendOnce(host.node, from, 'answer', () => onAnswer(result));
+    const { network, codec } = this;
+    const arriving = codec.operation(operation);
+    network.sendOnce(from, host.node, 'operation', () => {
+      host.process?.submit(arriving, (result) => {
+        const answer = codec.result(result);
+        network.sendOnce(host.node, from, 'answer', () => onAnswer(answer));
       });
     });
   }
