@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import type { ServerOptions } from '../server/compose.js';
 import { daemonProgram, runDaemon } from './daemon.js';
 import { CommandError } from './exit-code.js';
-import { setting } from './options.js';
+import { parseDuration, setting } from './options.js';
 
 type Settings = Omit<ServerOptions, 'log'>;
 
@@ -19,17 +19,32 @@ export function main(argv: string[]): Promise<number> {
     .addOption(setting('--data-dir <directory>', 'empty: a new server').default('./kvs-server'))
     .addOption(setting('--zone <name>', 'replicas are spread over zones').default(''))
     .addOption(setting('--weight <number>', 'share of the data').argParser(weight).default(1))
+    .addOption(
+      setting('--scrub-interval <duration>', 'between two buckets whose replicas are compared')
+        .argParser(parseDuration)
+        .default(parseDuration('10s'), '10s'),
+    )
     .addHelpText(
       'after',
       '\nExample:\n  $ kvs-server --leader 127.0.0.1:7400 --data-dir /var/lib/kvs',
     );
   return runDaemon<Settings>(program, argv, {
-    settings: ({ leader, listen, advertise, http, dataDir, zone, weight: share }) => {
+    settings: ({
+      leader,
+      listen,
+      advertise,
+      http,
+      dataDir,
+      zone,
+      weight: share,
+      scrubInterval,
+    }) => {
       if (leader === undefined) {
         throw CommandError.usage('the view leader is not named', 'give --leader HOST[:PORT]');
       }
       const reachable = advertise === undefined ? {} : { advertise };
-      return { leader, listen, ...reachable, http, dataDir, zone, weight: share };
+      const scrubIntervalMs = scrubInterval;
+      return { leader, listen, ...reachable, http, dataDir, zone, weight: share, scrubIntervalMs };
     },
     start: async (settings, log) => {
       const { startServer } = await import('../server/compose.js');

@@ -34,6 +34,18 @@ export function main(argv: string[]): Promise<number> {
     .addOption(duration('--down-after', 'silence after which a server is down', '1s'))
     .addOption(duration('--replace-after', 'time down after which it is replaced', '30s'))
     .addOption(
+      duration(
+        '--lease',
+        'a primary answers reads alone; fixed when the cluster is founded',
+        '700ms',
+      ),
+    )
+    .addOption(
+      setting('--max-drift <percent>', 'most that clocks differ in speed; fixed with the cluster')
+        .argParser(wholeNumber(1, 100))
+        .default(15),
+    )
+    .addOption(
       setting('--rebalance-rate <size>', 'most that a server sends in a second; 0: no limit')
         .argParser(parseSize)
         .default(parseSize('64MiB'), '64MiB'),
@@ -85,6 +97,8 @@ function settings(options: OptionValues): Settings {
     heartbeatIntervalMs: heartbeatInterval,
     downAfterMs: downAfter,
     replaceAfterMs: replaceAfter,
+    leaseMs: options['lease'],
+    maxDriftPercent: options['maxDrift'],
     rebalanceRateBytes: options['rebalanceRate'],
     recover: options['recover'] === true || options['recoverWithout'] !== undefined,
     recoverWithout: String(options['recoverWithout'] ?? '')

@@ -108,6 +108,8 @@ export class Bucket {
       case EntryKind.Forget:
         this.decisions.delete(transactionKey(entry.client, entry.clientSequence));
         break;
+      case EntryKind.Digest:
+        break;
     }
   }
 

@@ -238,7 +238,14 @@ export class CatchUp {
     }
     transfer.waiting = false;
     const token = host.expect((completion) => {
-      if (completion.type !== 'scanned' || follower.transfer !== transfer) return;
+      if (follower.transfer !== transfer) return;
+      if (completion.type === 'damaged') {
+        // Another replica will be the primary; if there is none, this is tried again.
+        this.stop(follower);
+        follower.mode = 'probe';
+        follower.sentMs = host.now;
+      }
+      if (completion.type !== 'scanned') return;
       transfer.chunk = new SnapshotChunk(
         bucket.id,
         primary.ballot,

@@ -8,6 +8,8 @@ export const EntryKind = {
   Resolve: 4,
   Decision: 5,
   Forget: 6,
+  /** Changes nothing: every replica digests its records as they are here. */
+  Digest: 7,
 } as const;
 
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];

@@ -1,5 +1,5 @@
 import type { Bucket } from './bucket.js';
-import type { BucketId, Ordinal } from './ids.js';
+import type { BucketId, Ordinal, Sequence } from './ids.js';
 import type { Lease } from './lease.js';
 import type { PeerMessage } from './message.js';
 import type { Operation, Result } from './operation.js';
@@ -18,6 +18,8 @@ export interface ServerSettings {
   readonly transfersAtOnce: number;
   /** Bytes of records in one snapshot chunk. */
   readonly chunkBytes: number;
+  /** One bucket is compared between its replicas every so often. */
+  readonly digestEveryMs: number;
   /** Operations that may wait on one server (U3). */
   readonly parkedAtOnce: number;
 }
@@ -28,6 +30,7 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   intentAgeMs: 500,
   transfersAtOnce: 16,
   chunkBytes: 256 * 1024,
+  digestEveryMs: 10_000,
   parkedAtOnce: 100_000,
 };
 
@@ -55,6 +58,10 @@ export interface Host {
   /** Route an operation that may have taken effect already, or may still. */
   reroute(request: number, operation: Operation): void;
   answer(request: number, result: Result): void;
+  /** The operation needs a record that is damaged here: another replica may serve it soon. */
+  onDamaged(request: number, operation: Operation, bucket: BucketId): void;
+  /** A digest entry was applied. */
+  onDigestEntry(bucket: BucketId, sequence: Sequence): void;
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
   /** Send beacons at the next tick, due or not. */
   hastenBeacons(): void;

@@ -255,6 +255,7 @@ export class ViewLeader {
     }
     this.reports.set(from, beat);
     this.takeUnheard(from, beat.unheard, now);
+    this.takeDamaged(from, beat);
     if (beat.leaving) this.leaving.add(from);
     else {
       this.detector.heard(from, now);
@@ -337,6 +338,19 @@ export class ViewLeader {
       this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
     }
     if (replaced.length > 0) this.planMs = now;
+  }
+
+  /** A replica with damaged records leaves the set, unless it is the last; it learns again (D7). */
+  private takeDamaged(from: Ordinal, { damaged, epoch }: Heartbeat): void {
+    for (const bucket of damaged) {
+      const row = this.draft.row(bucket);
+      // It did not know this row yet when it said so.
+      if (row === undefined || epoch < row.epoch || !row.replicas.includes(from)) continue;
+      const isSound = (other: Ordinal): boolean => other !== from && this.draft.isUp(other);
+      const change = withoutDown(row, isSound);
+      if (change === null) continue;
+      this.draft.setRow(bucket, row, change, `server ${from} has damaged records`);
+    }
   }
 
   private takeUnheard(from: Ordinal, others: readonly Ordinal[], now: number): void {

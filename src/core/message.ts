@@ -142,6 +142,16 @@ export class SnapshotAck {
   ) {}
 }
 
+/** To the primary: what the sender's records digest to at that entry. */
+export class DigestReport {
+  readonly type = 'digestReport';
+  constructor(
+    readonly bucket: BucketId,
+    readonly sequence: Sequence,
+    readonly digest: string,
+  ) {}
+}
+
 /** Identity of a transaction: the client and its request number. */
 export interface TransactionId {
   readonly client: ClientId;
@@ -236,6 +246,7 @@ export type PeerMessage =
   | Decide
   | DecideAck
   | DecisionQuery
+  | DigestReport
   | ViewUpdate;
 
 /** One element of the message vector: what this server sends to another in a view change. */
@@ -244,6 +255,13 @@ export interface TransferCount {
   readonly recordsPlanned: number;
   readonly recordsSent: number;
   readonly bytesSent: number;
+}
+
+/** A replica that held other records than its primary at the entry with that sequence. */
+export interface Difference {
+  readonly bucket: BucketId;
+  readonly sequence: Sequence;
+  readonly server: Ordinal;
 }
 
 /** Server to view leader, every heartbeat interval. */
@@ -262,6 +280,10 @@ export class Heartbeat {
     readonly leaving: boolean,
     /** Servers that this one replicates with and has not heard for some time. */
     readonly unheard: readonly Ordinal[],
+    /** Buckets of which records failed their checksum here (D7). */
+    readonly damaged: readonly BucketId[],
+    /** Of buckets whose primary the server is. */
+    readonly differences: readonly Difference[],
   ) {}
 }
 

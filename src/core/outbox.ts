@@ -26,6 +26,28 @@ export type LogRecord =
   | { readonly type: 'dropped'; readonly bucket: BucketId }
   | { readonly type: 'view'; readonly view: View };
 
+/** Something is wrong with what is stored; people must hear of it (D7). */
+export interface Alarm {
+  /** damaged: a record failed its checksum · differs: two replicas hold other records */
+  readonly kind: 'damaged' | 'differs';
+  readonly bucket: BucketId;
+  readonly server: Ordinal;
+  /** Where in the bucket's log the replicas were compared; 0 for damage. */
+  readonly sequence: Sequence;
+  readonly detail: string;
+}
+
+/** Thrown by a state store that finds a record of the bucket damaged (D7). */
+export class DamagedBucket extends Error {
+  override readonly name = 'DamagedBucket';
+  constructor(
+    readonly bucket: BucketId,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
 /** Told to the machine when work it asked for has been done. */
 export type Completion =
   /** Answer to `scan`: records in key order after the given key. */
@@ -42,6 +64,15 @@ export type Completion =
       readonly type: 'logRead';
       readonly token: number;
       readonly entries: readonly Entry[] | null;
+    }
+  /** Answer to `digest`: the same for the same records. */
+  | { readonly type: 'digested'; readonly token: number; readonly digest: string }
+  /** Instead of any other answer: a record failed its checksum. */
+  | {
+      readonly type: 'damaged';
+      readonly token: number;
+      readonly bucket: BucketId;
+      readonly why: string;
     };
 
 /**
@@ -67,6 +98,9 @@ export interface Outbox {
   ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void;
   /** Read committed entries of a bucket from the log. */
   readLog(token: number, bucket: BucketId, from: Sequence, limitBytes: number): void;
+  /** Read all records of a bucket, as they are at the call, and digest keys, versions, values. */
+  digest(token: number, bucket: BucketId): void;
+  alarm(alarm: Alarm): void;
 }
 
 /** Messages a machine sends to itself to learn that what it persisted is durable. */
@@ -86,6 +120,7 @@ export type SelfMessage =
  * disk: the log replays them after a crash (design: the log is the database).
  */
 export interface StateStore {
+  /** Throws DamagedBucket. */
   get(bucket: BucketId, key: Key): StoredRecord | undefined;
   put(bucket: BucketId, record: StoredRecord): void;
   remove(bucket: BucketId, key: Key): void;

@@ -145,7 +145,7 @@ export const CODES: Readonly<Record<Code, CodeRow>> = {
     1,
     false,
     true,
-    'stop this server, empty its data directory and start it again: it copies from its replicas',
+    'write the record again, or restore it from an export',
   ),
 };
 

@@ -6,6 +6,7 @@ import { Learner } from './learner.js';
 import type { BucketMeta } from './message.js';
 import { Primary } from './primary.js';
 import type { Recovered } from './recovery.js';
+import type { Scrub } from './scrub.js';
 import type { BucketRow, View } from './view.js';
 
 /** What a bucket is to this server. */
@@ -29,6 +30,7 @@ export class Replicas {
     private readonly host: Host,
     private readonly incarnation: number,
     recovered: Recovered,
+    private readonly scrub: Scrub,
   ) {
     for (const bucket of recovered.buckets.values()) this.add(bucket);
     // The next checkpoint must say so before the log that does is cut off.
@@ -74,6 +76,7 @@ export class Replicas {
   onGaveUp(bucket: BucketId): void {
     const { store, view } = this.host;
     store.clear(bucket);
+    this.scrub.onForgotten(bucket);
     this.givingUp.delete(bucket);
     const row = view.rows[bucket];
     if (row !== undefined) this.takeRole(bucket, row, true, false, null);
@@ -123,7 +126,9 @@ export class Replicas {
       if (replica !== undefined) this.giveUp(id, replica);
       return wait;
     }
-    if (replica !== undefined && isVoid(replica.bucket, row)) {
+    // What is damaged is learned again, once others are in sync without it (D7).
+    const mends = !row.replicas.includes(self) && this.scrub.isDamaged(id);
+    if (replica !== undefined && (mends || isVoid(replica.bucket, row))) {
       this.giveUp(id, replica);
       return wait;
     }

@@ -2,6 +2,7 @@ import type { Host } from './host.js';
 import type { Ordinal } from './ids.js';
 import { Heartbeat, type TransferCount } from './message.js';
 import type { Primary } from './primary.js';
+import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
 /** Leases without a word after which a peer is reported as unheard. */
@@ -26,6 +27,7 @@ export class Reporter {
   constructor(
     private readonly host: Host & Pick<StorageServer, 'held' | 'adoptedMs'>,
     private readonly incarnation: number,
+    private readonly scrub: Scrub,
   ) {}
 
   /** From now on say that this server is about to stop. */
@@ -92,6 +94,8 @@ export class Reporter {
         transfers,
         this.leaving,
         this.unheard(primaries),
+        this.scrub.damaged,
+        this.scrub.differences,
       ),
     );
   }

@@ -1,4 +1,5 @@
 import type { Bucket } from './bucket.js';
+import { EntryKind } from './entry.js';
 import type { Host } from './host.js';
 import type { Ordinal, Sequence } from './ids.js';
 import { type Prepare, PrepareAck, PrepareRefused, RefusedBecause } from './message.js';
@@ -43,7 +44,10 @@ export function refuse(
 
 /** Apply everything up to `sequence`, which is committed. */
 export function commitUpTo(bucket: Bucket, sequence: Sequence, host: Host): void {
-  while (bucket.commitPoint < sequence) bucket.commitNext(host.store);
+  while (bucket.commitPoint < sequence) {
+    const entry = bucket.commitNext(host.store);
+    if (entry.kind === EntryKind.Digest) host.onDigestEntry(bucket.id, entry.sequence);
+  }
 }
 
 function follows(bucket: Bucket, message: Prepare): boolean {

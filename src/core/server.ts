@@ -1,7 +1,7 @@
 import type { Bucket } from './bucket.js';
 import { bucketOf } from './hash.js';
 import type { Host, ServerSettings } from './host.js';
-import { ballotEpoch, type BucketId, type Ordinal } from './ids.js';
+import { ballotEpoch, type BucketId, type Ordinal, type Sequence } from './ids.js';
 import { Lease } from './lease.js';
 import type { Learner } from './learner.js';
 import {
@@ -23,7 +23,8 @@ import {
   readdressed,
   Result,
 } from './operation.js';
-import type { Completion, Outbox, SelfMessage, StateStore } from './outbox.js';
+import { type Completion, DamagedBucket } from './outbox.js';
+import type { Outbox, SelfMessage, StateStore } from './outbox.js';
 import { MultiReads } from './multi-read.js';
 import { Parking } from './parking.js';
 import type { Primary } from './primary.js';
@@ -31,6 +32,7 @@ import type { Recovered } from './recovery.js';
 import { Code, LIMITS } from './refusal.js';
 import { Replicas } from './replicas.js';
 import { Reporter } from './reporter.js';
+import { Scrub } from './scrub.js';
 import { onPrepare, refuse } from './secondary.js';
 import { objection } from './validate.js';
 import { applyDelta, type BucketRow, type Member, MemberState, type View } from './view.js';
@@ -73,6 +75,7 @@ export class StorageServer implements Host {
   private readonly parking: Parking;
   private readonly reporter: Reporter;
   private readonly multiReads: MultiReads;
+  private readonly scrub: Scrub;
   /** The newest view received; adopted when it is durable (V1). */
   private newest: View;
   private readonly expected = new Map<number, (completion: Completion) => void>();
@@ -108,8 +111,9 @@ export class StorageServer implements Host {
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;
-    this.replicas = new Replicas(this, this.incarnation, recovered);
-    this.reporter = new Reporter(this, this.incarnation);
+    this.scrub = new Scrub(this);
+    this.replicas = new Replicas(this, this.incarnation, recovered, this.scrub);
+    this.reporter = new Reporter(this, this.incarnation, this.scrub);
     this.multiReads = new MultiReads(this);
   }
 
@@ -160,6 +164,7 @@ export class StorageServer implements Host {
     this.enter(now, outbox);
     const done = this.expected.get(completion.token);
     this.expected.delete(completion.token);
+    if (completion.type === 'damaged') this.scrub.onDamage(completion.bucket, completion.why);
     done?.(completion);
     this.leave();
   }
@@ -175,6 +180,7 @@ export class StorageServer implements Host {
       this.refuse(request, bucket, code, why);
     }
     this.multiReads.tick();
+    this.scrub.tick(this.replicas.primaries);
     this.reporter.tick();
     this.leave();
   }
@@ -260,8 +266,25 @@ export class StorageServer implements Host {
       return;
     }
     const primary = this.primaryOf(bucket);
-    if (primary) primary.serving.submit(request, operation);
-    else this.pass(request, operation, bucket, row);
+    if (!primary) {
+      this.pass(request, operation, bucket, row);
+      return;
+    }
+    this.unlessDamaged(
+      () => primary.serving.submit(request, operation),
+      () => this.onDamaged(request, operation, bucket),
+    );
+  }
+
+  onDamaged(request: number, operation: Operation, bucket: BucketId): void {
+    const why = 'the record is damaged on this server';
+    const alone = (this.view.rows[bucket]?.replicas.length ?? 0) < 2;
+    if (alone) this.refuse(request, bucket, Code.Damaged, `${why}, which has the only copy`);
+    else this.park(request, operation, bucket, Code.Unavailable, `${why}: another takes over`);
+  }
+
+  onDigestEntry(bucket: BucketId, sequence: Sequence): void {
+    this.scrub.onEntry(bucket, sequence);
   }
 
   reroute(request: number, operation: Operation): void {
@@ -382,7 +405,11 @@ export class StorageServer implements Host {
         this.primaryOf(message.bucket)?.onSnapshotAck(from, message);
         break;
       case 'voteRequest':
-        this.primaryOf(message.bucket)?.serving.participant.onVoteRequest(message);
+        // Without an answer the coordinator asks again.
+        this.unlessDamaged(
+          () => this.primaryOf(message.bucket)?.serving.participant.onVoteRequest(message),
+          () => undefined,
+        );
         break;
       case 'vote':
         this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onVote(message);
@@ -396,9 +423,23 @@ export class StorageServer implements Host {
       case 'decisionQuery':
         this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onQuery(message);
         break;
+      case 'digestReport':
+        this.scrub.onReport(from, message);
+        break;
       case 'viewUpdate':
         this.onView(message);
         break;
+    }
+  }
+
+  /** Reads of the state happen before anything is changed: what they break off left no trace. */
+  private unlessDamaged(action: () => void, otherwise: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof DamagedBucket)) throw error;
+      this.scrub.onDamage(error.bucket, error.message);
+      otherwise();
     }
   }
 

@@ -99,6 +99,9 @@ export class Serving {
     }
     // A resolve may delete; one count too many costs a getr another round, no more.
     if (entry.kind === EntryKind.Delete || entry.kind === EntryKind.Resolve) this.deletes += 1;
+    if (entry.kind === EntryKind.Digest) {
+      this.host.onDigestEntry(this.primary.bucket.id, entry.sequence);
+    }
     this.participant.onCommitted(entry);
     this.coordinator.onCommitted(entry);
     const waiting = this.waiting.get(entry.sequence);
@@ -239,6 +242,7 @@ export class Serving {
     }
     if (this.unleased(request, operation)) return;
     const token = this.host.expect((completion) => {
+      if (completion.type === 'damaged') this.host.onDamaged(request, operation, bucket.id);
       if (completion.type !== 'scanned') return;
       if (!this.primary.holdsLease) {
         this.host.route(request, operation);

@@ -68,6 +68,7 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
     view.rows.some(({ floor }) => floor < view.parameters.minInSync)
       ? 'some buckets take writes with fewer replicas than --min-in-sync: add servers'
       : '',
+    ...storageWarnings(view, inputs),
   ].filter((text) => text !== '');
   return {
     clusterId: view.clusterId,
@@ -83,6 +84,21 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
     brake,
     warnings,
   };
+}
+
+/** What the servers found when they checked what they store (D7). */
+function storageWarnings(view: View, { reports }: StatusInputs): string[] {
+  return Array.from(reports).flatMap(([server, { damaged, differences }]) => [
+    ...damaged.map((bucket) => {
+      const where = `records of bucket ${bucket} on server ${server} are damaged`;
+      const alone = (view.rows[bucket]?.replicas.length ?? 0) < 2;
+      return `${where}: ${alone ? 'it has the only in-sync copy' : 'it copies the bucket again'}`;
+    }),
+    ...differences.map(({ bucket, sequence, server: other }) => {
+      const who = `server ${other} and its primary, server ${server}`;
+      return `bucket ${bucket}: ${who}, hold other records at log entry ${sequence}`;
+    }),
+  ]);
 }
 
 function memberStatuses(view: View, { reports, silentMs }: StatusInputs): MemberStatus[] {

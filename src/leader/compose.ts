@@ -28,6 +28,10 @@ export interface ViewLeaderOptions {
   readonly heartbeatIntervalMs: number;
   readonly downAfterMs: number;
   readonly replaceAfterMs: number;
+  /** Shorter than `downAfterMs`, a take-over rarely waits for it. */
+  readonly leaseMs: number;
+  /** No monotonic clock runs faster than another by more than this. */
+  readonly maxDriftPercent: number;
   readonly rebalanceRateBytes: number;
   /** Rebuild the view from the servers' copies: the view leader lost its own. */
   readonly recover: boolean;
@@ -45,9 +49,6 @@ export interface RunningViewLeader {
   readonly failed: Promise<Error>;
 }
 
-/** The lease is shorter than a server's way to being down, so that a takeover rarely waits. */
-const LEASE_MS = 700;
-const GRACE_MS = 800;
 const JOIN_WINDOW_MS = 500;
 const HANDOVER_WINDOW_MS = 200;
 const STARTUP_GRACE_MS = 10_000;
@@ -68,8 +69,8 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
         replicaCount: options.replicas,
         minInSync: options.minInSync,
         policy: options.policy,
-        leaseMs: LEASE_MS,
-        graceMs: GRACE_MS,
+        leaseMs: options.leaseMs,
+        graceMs: Math.ceil(options.leaseMs * (1 + options.maxDriftPercent / 100)),
         rebalanceRateBytes: options.rebalanceRateBytes,
       },
       downAfterMs: options.downAfterMs,

@@ -3,6 +3,7 @@ import { Gauge, Registry } from 'prom-client';
 import type { View } from '../core/view.js';
 import { DEFAULT_SERVER_SETTINGS } from '../core/host.js';
 import { ViewUpdate } from '../core/message.js';
+import type { Alarm } from '../core/outbox.js';
 import { Recovery } from '../core/recovery.js';
 import { DEFAULT_STORAGE_SETTINGS, openStorage, type Storage } from '../storage/storage.js';
 import { parseAddresses } from '../transport/address.js';
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly dataDir: string;
   readonly zone: string;
   readonly weight: number;
+  /** Between two buckets whose replicas are compared. */
+  readonly scrubIntervalMs: number;
   readonly log: Logger;
 }
 
@@ -70,6 +73,8 @@ class ServerProcess {
   private link: LeaderLink | null = null;
   private readonly door = new Door(() => this.storage.identity.clusterId);
   private serving = false;
+  private damages = 0;
+  private differences = 0;
 
   constructor(
     private readonly options: ServerOptions,
@@ -187,7 +192,8 @@ class ServerProcess {
       () => driver.machine.newestView,
       (message) => this.link?.send(message),
     );
-    const settings = { ...DEFAULT_SERVER_SETTINGS, heartbeatIntervalMs };
+    const digestEveryMs = this.options.scrubIntervalMs;
+    const settings = { ...DEFAULT_SERVER_SETTINGS, heartbeatIntervalMs, digestEveryMs };
     const { storage, fail } = this;
     const driver = new Driver(
       { ordinal, incarnation },
@@ -196,12 +202,24 @@ class ServerProcess {
       storage,
       network,
       fail,
+      (alarm) => this.onAlarm(alarm),
     );
     this.network = network;
     this.door.open(driver);
     this.options.log.info({ ordinal, cluster: clusterId }, 'serving');
     driver.start();
     return driver;
+  }
+
+  private onAlarm({ kind, bucket, server, sequence, detail }: Alarm): void {
+    const where = { bucket, server, sequence };
+    if (kind === 'differs') {
+      this.differences += 1;
+      this.options.log.error(where, `replicas differ: ${detail}`);
+      return;
+    }
+    this.damages += 1;
+    this.options.log.error(where, `${detail}; the bucket is copied again from another replica`);
   }
 
   private addServices(): void {
@@ -218,11 +236,15 @@ class ServerProcess {
     const epoch = gauge('kvs_epoch', 'Number of the view held');
     const open = gauge('kvs_operations_outstanding', 'Operations not answered yet');
     const log = gauge('kvs_log_bytes_since_checkpoint', 'Log bytes that a restart replays');
+    const damages = gauge('kvs_damages', 'Times that a bucket was found damaged here');
+    const differences = gauge('kvs_differences', 'Times that a replica differed from us');
     const uptime = gauge('kvs_uptime_seconds', 'Seconds since the process started');
     return () => {
       epoch.set(this.driver?.machine.view.epoch ?? 0);
       open.set(this.driver?.outstanding ?? 0);
       log.set(this.storage.bytesSinceCheckpoint);
+      damages.set(this.damages);
+      differences.set(this.differences);
       uptime.set(monotonicMs() / 1000);
       return registry.metrics();
     };

@@ -11,7 +11,8 @@ import {
   Result,
   type StoredRecord,
 } from '../core/operation.js';
-import type { Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
+import { DamagedBucket } from '../core/outbox.js';
+import type { Alarm, Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
 import type { Recovered } from '../core/recovery.js';
 import { Code } from '../core/refusal.js';
 import { StorageServer } from '../core/server.js';
@@ -63,6 +64,8 @@ export class Driver implements Outbox {
     private readonly storage: Storage,
     private readonly network: Network,
     private readonly fatal: (error: Error) => void,
+    /** Tell people. */
+    readonly alarm: (alarm: Alarm) => void,
   ) {
     const now = monotonicMs();
     const { store } = storage;
@@ -156,7 +159,7 @@ export class Driver implements Outbox {
   }
 
   scan(token: number, bucket: BucketId, after: Key, records: number, bytes: number): void {
-    this.completes(this.storage.store.scan(bucket, after, records, bytes), (page) => ({
+    this.completes(token, this.storage.store.scan(bucket, after, records, bytes), (page) => ({
       type: 'scanned',
       token,
       ...page,
@@ -164,7 +167,7 @@ export class Driver implements Outbox {
   }
 
   ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void {
-    this.completes(this.storage.store.ingest(bucket, records, first), () => ({
+    this.completes(token, this.storage.store.ingest(bucket, records, first), () => ({
       type: 'ingested',
       token,
     }));
@@ -172,17 +175,36 @@ export class Driver implements Outbox {
 
   readLog(token: number, bucket: BucketId, from: Sequence, limitBytes: number): void {
     this.completes(
+      token,
       this.storage.readEntries(bucket, from, limitBytes),
       (entries: readonly Entry[] | null) => ({ type: 'logRead', token, entries }),
     );
   }
 
-  private completes<T>(work: Promise<T>, completion: (value: T) => Completion): void {
+  digest(token: number, bucket: BucketId): void {
+    this.completes(token, this.storage.store.digest(bucket), (digest) => ({
+      type: 'digested',
+      token,
+      digest,
+    }));
+  }
+
+  private completes<T>(
+    token: number,
+    work: Promise<T>,
+    completion: (value: T) => Completion,
+  ): void {
     const complete = async (): Promise<void> => {
       try {
         const value = await work;
         this.run((now) => this.machine.complete(completion(value), now, this));
       } catch (error) {
+        if (error instanceof DamagedBucket) {
+          const { bucket, message: why } = error;
+          const found: Completion = { type: 'damaged', token, bucket, why };
+          this.run((now) => this.machine.complete(found, now, this));
+          return;
+        }
         if (!this.stopped) this.fatal(error instanceof Error ? error : new Error(String(error)));
       }
     };

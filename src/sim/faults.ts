@@ -97,6 +97,20 @@ const removeServer: Injector = (world, random) => {
   return `kill -9 server on host ${host.node}, remove it, back in ${backMs.toFixed(0)} ms`;
 };
 
+/** A record rots on one disk, while another replica is in sync and well. */
+const damageRecord: Injector = (world, random) => {
+  const bucket = random.whole(0, world.settings.view.bucketCount - 1);
+  const replicas = world.view.rows[bucket]?.replicas ?? [];
+  const hosts = replicas.flatMap((ordinal) => world.host(ordinal) ?? []);
+  const hurt = hosts.some(({ disk }) => disk.store.isDamaged(bucket));
+  const host = hosts.length < 2 || hurt ? undefined : random.pick(hosts);
+  const records = host?.disk.store.records(bucket) ?? [];
+  if (host === undefined || records.length === 0) return 'no record to damage';
+  const { key } = random.pick(records);
+  host.disk.store.damage(bucket, key);
+  return `${key} rots on host ${host.node}`;
+};
+
 /** Cut every link between two groups, in both directions or in one, for a while. */
 function cutGroups(world: World, one: Node[], other: Node[], forMs: number, oneWay: boolean): void {
   const links = one.flatMap((from) => other.map((to) => [from, to] as const));
@@ -196,6 +210,12 @@ const INJECTORS: readonly Injector[] = [
 ];
 
 /**
+ * Damage, and what goes with it: as long as nothing takes the other replicas away, every damage is
+ * mended. The last copy of a record is beyond help.
+ */
+const ROT: readonly Injector[] = [damageRecord, damageRecord, slowLink, stepWall, pauseLeader];
+
+/**
  * Makes trouble until `untilMs`. Each run draws the kinds of trouble it knows (swarm testing: Groce
  * et al. 2012), so that some runs see much of one kind.
  */
@@ -214,7 +234,7 @@ export class Faults {
     private readonly only: ReadonlySet<number> | null,
   ) {
     this.draws = random.fork('each fault');
-    const kinds = INJECTORS.filter(() => random.chance(0.5));
+    const kinds = (random.chance(0.1) ? ROT : INJECTORS).filter(() => random.chance(0.5));
     this.kinds = kinds.length > 0 ? kinds : INJECTORS;
     this.next();
   }

@@ -3,7 +3,8 @@ import type { BucketId, Key, Ordinal, Sequence } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
 import { type Operation, readdressed, type Result } from '../core/operation.js';
 import type { StoredRecord } from '../core/operation.js';
-import type { Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
+import { DamagedBucket } from '../core/outbox.js';
+import type { Alarm, Completion, LogRecord, Outbox, SelfMessage } from '../core/outbox.js';
 import { StorageServer } from '../core/server.js';
 import type { ProcessClock } from './clock.js';
 import type { Disk } from './disk.js';
@@ -152,7 +153,7 @@ export class ServerProcess implements Outbox {
   }
 
   scan(token: number, bucket: BucketId, after: Key, records: number, _bytes: number): void {
-    this.completes(() => {
+    this.completes(token, () => {
       const limit = Math.min(records, this.random.whole(1, 5));
       return { type: 'scanned', token, ...this.disk.store.scan(bucket, after, limit) };
     });
@@ -160,21 +161,30 @@ export class ServerProcess implements Outbox {
 
   ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void {
     this.disk.store.ingest(bucket, records, first);
-    this.completes(() => ({ type: 'ingested', token }));
+    this.completes(token, () => ({ type: 'ingested', token }));
   }
 
   readLog(token: number, bucket: BucketId, from: Sequence, _limitBytes: number): void {
-    this.completes(() => {
+    this.completes(token, () => {
       const limit = this.random.whole(1, MOST_ENTRIES);
       const entries: readonly Entry[] | null = this.disk.log.entriesFrom(bucket, from, limit);
       return { type: 'logRead', token, entries };
     });
   }
 
-  private completes(work: () => Completion): void {
+  digest(token: number, bucket: BucketId): void {
+    const digest = this.disk.store.digest(bucket);
+    this.completes(token, () => ({ type: 'digested', token, digest: digest() }));
+  }
+
+  alarm(alarm: Alarm): void {
+    this.world.onAlarm(alarm);
+  }
+
+  private completes(token: number, work: () => Completion): void {
     this.world.clock.after(this.random.between(0.1, 5), () => {
       if (!this.alive) return;
-      const completion = work();
+      const completion = completionOf(token, work);
       this.input((now) => this.machine.complete(completion, now, this.effects));
     });
   }
@@ -229,5 +239,15 @@ export class ServerProcess implements Outbox {
         this.checkpointAgain();
       });
     });
+  }
+}
+
+/** What the work comes to, or that it met a damaged record. */
+function completionOf(token: number, work: () => Completion): Completion {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof DamagedBucket)) throw error;
+    return { type: 'damaged', token, bucket: error.bucket, why: error.message };
   }
 }

@@ -68,6 +68,7 @@ export function drawSettings(random: Prng): Settings {
       intentAgeMs: random.pick([50, 200, 500]),
       transfersAtOnce: random.pick([1, 4, 16]),
       chunkBytes: random.pick([1, 64, 4096]),
+      digestEveryMs: random.pick([100, 1_000, 60_000]),
       parkedAtOnce: random.pick([4, 10_000]),
     },
     leader: {

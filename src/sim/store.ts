@@ -1,6 +1,6 @@
 import type { BucketId, Key } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
-import type { RecordCounts, StateStore } from '../core/outbox.js';
+import { DamagedBucket, type RecordCounts, type StateStore } from '../core/outbox.js';
 import type { Prng } from '../checkers/prng.js';
 
 type Records = Map<BucketId, Map<Key, StoredRecord>>;
@@ -41,11 +41,39 @@ export class SimulatedStore implements StateStore {
   private disk: Records = new Map();
   private pending: Write[] = [];
   private ingesting = false;
+  private readonly damaged = new Set<string>();
 
   constructor(private readonly random: Prng) {}
 
   get(bucket: BucketId, key: Key): StoredRecord | undefined {
+    this.verify(bucket, key);
     return this.live.get(bucket)?.get(key);
+  }
+
+  /** From now on the record fails its checksum, until it is written again. */
+  damage(bucket: BucketId, key: Key): void {
+    this.damaged.add(`${bucket}/${key}`);
+  }
+
+  isDamaged(bucket: BucketId): boolean {
+    return Array.from(this.damaged).some((name) => name.startsWith(`${bucket}/`));
+  }
+
+  /** All that the digest of a bucket depends on, as of now; the result throws what it met. */
+  digest(bucket: BucketId): () => string {
+    const records = this.records(bucket);
+    const hurt = records.find(({ key }) => this.damaged.has(`${bucket}/${key}`));
+    const text = records.map(({ key, value, version }) => `${key}@${version}=${value.join()}`);
+    return () => {
+      if (hurt !== undefined) throw new DamagedBucket(bucket, `${hurt.key} is damaged`);
+      return text.join(';');
+    };
+  }
+
+  /** Throws DamagedBucket. */
+  private verify(bucket: BucketId, key: Key): void {
+    if (!this.damaged.has(`${bucket}/${key}`)) return;
+    throw new DamagedBucket(bucket, `${key} is damaged`);
   }
 
   put(bucket: BucketId, record: StoredRecord): void {
@@ -71,6 +99,7 @@ export class SimulatedStore implements StateStore {
   /** Records of a bucket in key order after `after`, at most `limit`. */
   scan(bucket: BucketId, after: Key, limit: number): { records: StoredRecord[]; more: boolean } {
     const all = this.records(bucket).filter(({ key }) => key > after);
+    for (const { key } of all.slice(0, limit)) this.verify(bucket, key);
     return { records: all.slice(0, limit), more: all.length > limit };
   }
 
@@ -107,6 +136,12 @@ export class SimulatedStore implements StateStore {
 
   private write(write: Write): void {
     apply(this.live, write);
+    const { bucket, key } = write;
+    for (const name of this.damaged) {
+      if (key === null ? name.startsWith(`${bucket}/`) : name === `${bucket}/${key}`) {
+        this.damaged.delete(name);
+      }
+    }
     this.pending.push(write);
   }
 }

@@ -2,6 +2,7 @@ import type { Ordinal } from '../core/ids.js';
 import type { LeaderSettings, RegisterAnswer } from '../core/leader.js';
 import type { Operation, Result } from '../core/operation.js';
 import { ViewUpdate } from '../core/message.js';
+import type { Alarm } from '../core/outbox.js';
 import type { View } from '../core/view.js';
 import { Watch } from './watch.js';
 import { Clock, ProcessClock } from './clock.js';
@@ -195,6 +196,13 @@ export class World {
         network.sendOnce(host.node, from, 'answer', () => onAnswer(answer));
       });
     });
+  }
+
+  /** Nothing here makes replicas differ: such an alarm is false. */
+  onAlarm({ kind, bucket, sequence, detail }: Alarm): void {
+    if (kind === 'damaged') return;
+    const what = `a false alarm: bucket ${bucket} at entry ${sequence}: ${detail}`;
+    this.watch.violations.push({ promise: 'D7', what, keys: [] });
   }
 
   get running(): ServerProcess[] {

@@ -2,9 +2,9 @@ import { Buffer } from 'node:buffer';
 
 import type { BucketId, Key } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
-import type { RecordCounts } from '../core/outbox.js';
+import { DamagedBucket, type RecordCounts } from '../core/outbox.js';
 import { checksum } from './checksum.js';
-import { DamagedRecord } from './storage-error.js';
+import { damageOf, StorageError } from './storage-error.js';
 
 /**
  * Rows of the state engine. Every value starts with a CRC-32 over the row's key and the rest of the
@@ -88,9 +88,9 @@ export function encodeRecord(rowKey: Buffer, record: StoredRecord): Buffer {
   return sealed(rowKey, row);
 }
 
-/** Throws DamagedRecord. */
+/** Throws DamagedBucket. */
 export function decodeRecord(rowKey: Buffer, row: Buffer): StoredRecord {
-  verify(rowKey, row);
+  if (!isIntact(rowKey, row)) throw new DamagedBucket(bucketOf(rowKey), damageOf(describe(rowKey)));
   return {
     key: keyOf(rowKey),
     value: row.subarray(RECORD_VALUE_HEADER),
@@ -132,9 +132,15 @@ function sealed(rowKey: Buffer, row: Buffer): Buffer {
   return row;
 }
 
+function isIntact(rowKey: Buffer, row: Buffer): boolean {
+  return row.length >= 4 && row.readUInt32BE() === rowChecksum(rowKey, row);
+}
+
+/** For rows that the server cannot start without. */
 function verify(rowKey: Buffer, row: Buffer): void {
-  if (row.length >= 4 && row.readUInt32BE() === rowChecksum(rowKey, row)) return;
-  throw new DamagedRecord(`The stored row ${describe(rowKey)}`);
+  if (isIntact(rowKey, row)) return;
+  const hint = 'Empty the data directory and start the server again: it copies from its replicas.';
+  throw new StorageError('DAMAGED', `${damageOf(describe(rowKey))}. ${hint}`);
 }
 
 function rowChecksum(rowKey: Buffer, row: Buffer): number {
@@ -142,6 +148,6 @@ function rowChecksum(rowKey: Buffer, row: Buffer): number {
 }
 
 function describe(rowKey: Buffer): string {
-  if (rowKey[0] !== RECORD.charCodeAt(0)) return rowKey.toString('hex');
-  return `of key ${JSON.stringify(keyOf(rowKey))} in bucket ${bucketOf(rowKey)}`;
+  if (rowKey[0] !== RECORD.charCodeAt(0)) return `The stored row ${rowKey.toString('hex')}`;
+  return `The stored row of key ${JSON.stringify(keyOf(rowKey))} in bucket ${bucketOf(rowKey)}`;
 }

@@ -1,7 +1,10 @@
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
+import { createHash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 
-import type { Key } from '../core/ids.js';
+import type { BucketId, Key } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
+import { DamagedBucket } from '../core/outbox.js';
 import { decodeRecord, keyOf } from './engine-rows.js';
 
 /** A page of a bucket's records; `more`: there are others after the last one. */
@@ -10,8 +13,14 @@ export interface ScanPage {
   readonly more: boolean;
 }
 
+/** The rows of the engine and newer writes (null removes), both in key order. */
+export interface Merging {
+  readonly rows: Rows | null;
+  readonly newer: readonly (readonly [Key, StoredRecord | null])[];
+}
+
 /** What a scan needs of an iterator of the engine. */
-interface Rows {
+export interface Rows {
   nextv(size: number): Promise<[Buffer, Buffer][]>;
   close(): Promise<void>;
 }
@@ -39,6 +48,41 @@ export async function scanMerged(
   } finally {
     await rows?.close();
   }
+}
+
+/** Bytes of records that a digest reads in a second, at most. */
+const DIGEST_RATE_BYTES = 16 * 1024 * 1024;
+const DIGEST_STEP_BYTES = 256 * 1024;
+
+/** SHA-256 over keys, versions and values; `expected` records must be there. */
+export async function digestMerged(
+  bucket: BucketId,
+  rows: Rows | null,
+  newer: Merging['newer'],
+  expected: number,
+): Promise<string> {
+  const hash = createHash('sha256');
+  const head = Buffer.alloc(16);
+  let found = 0;
+  let bytes = 0;
+  try {
+    for await (const { key, value, version } of merged(rows, newer)) {
+      head.writeUInt32BE(key.length);
+      head.writeUInt32BE(value.length, 4);
+      head.writeDoubleBE(version, 8);
+      hash.update(head).update(key, 'latin1').update(value);
+      found += 1;
+      bytes += key.length + value.length;
+      if (bytes < DIGEST_STEP_BYTES) continue;
+      await pause((bytes / DIGEST_RATE_BYTES) * 1000);
+      bytes = 0;
+    }
+  } finally {
+    await rows?.close();
+  }
+  if (found === expected) return hash.digest('hex');
+  const what = `bucket ${bucket} holds ${found} records where ${expected} were written`;
+  throw new DamagedBucket(bucket, what);
 }
 
 async function* merged(

@@ -26,8 +26,8 @@ import {
   recordKey,
   recordRange,
 } from './engine-rows.js';
-import { scanMerged } from './engine-scan.js';
-import type { ScanPage } from './engine-scan.js';
+import { digestMerged, scanMerged } from './engine-scan.js';
+import type { Merging, ScanPage } from './engine-scan.js';
 import { Layer, mergeLayers } from './overlay.js';
 import { decodeMeta, encodeMeta, readRecord, writeRecord } from './record-codec.js';
 import { ByteWriter } from './bytes.js';
@@ -119,7 +119,7 @@ export class Engine implements StateStore {
     return this.active.bytes + this.draining.bytes;
   }
 
-  /** Throws DamagedRecord. */
+  /** Throws DamagedBucket. */
   get(bucket: BucketId, key: Key): StoredRecord | undefined {
     const found = this.inLayers(bucket, key);
     if (found !== undefined) return found ?? undefined;
@@ -171,16 +171,27 @@ export class Engine implements StateStore {
   /**
    * Records of a bucket strictly after `after` ('' from the start) in key order, as they were at
    * the call: up to `limitRecords`, about `limitBytes` of keys and values, at least one. Rejects
-   * with DamagedRecord.
+   * with DamagedBucket.
    */
   scan(bucket: BucketId, after: Key, limitRecords: number, limitBytes: number): Promise<ScanPage> {
+    const { rows, newer } = this.records(bucket, after);
+    return scanMerged(rows, newer, limitRecords, limitBytes);
+  }
+
+  /** A digest of all records of a bucket as they were at the call. Rejects with DamagedBucket. */
+  digest(bucket: BucketId): Promise<string> {
+    const { rows, newer } = this.records(bucket, '');
+    return digestMerged(bucket, rows, newer, this.counts(bucket).records);
+  }
+
+  private records(bucket: BucketId, after: Key): Merging {
     const overlay = mergeLayers([this.draining, this.active], bucket, after);
     // An iterator sees the engine as it is when it is made.
     const { lt } = recordRange(bucket);
     const rows = overlay.cleared
       ? null
       : this.database.iterator({ gt: recordKey(bucket, after), lt, highWaterMarkBytes: 65_536 });
-    return scanMerged(rows, overlay.records, limitRecords, limitBytes);
+    return { rows, newer: overlay.records };
   }
 
   /** Resolves when everything written before the call is in the engine; rejects on failure. */

@@ -29,16 +29,9 @@ export class StorageError extends Error {
   }
 }
 
-/** A stored row whose checksum does not match: reported, never served (D7). */
-export class DamagedRecord extends StorageError {
-  constructor(what: string) {
-    super(
-      'DAMAGED',
-      `${what} does not match its checksum; it was not served and nothing was changed. ` +
-        'Stop this server, empty its data directory and start it again: ' +
-        'it copies from its replicas.',
-    );
-  }
+/** What is said of a stored row that does not match its checksum (D7). */
+export function damageOf(what: string): string {
+  return `${what} does not match its checksum; it was not served and nothing was changed`;
 }
 
 /** The system's code of a failed call, such as ENOENT; '' when it has none. */

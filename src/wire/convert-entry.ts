@@ -23,7 +23,12 @@ export function entryToWire(entry: Entry): wire.Entry {
 }
 
 /** Kinds that carry no transaction body. */
-const WITHOUT_BODY = new Set<number>([EntryKind.Set, EntryKind.Delete, EntryKind.Forget]);
+const WITHOUT_BODY = new Set<number>([
+  EntryKind.Set,
+  EntryKind.Delete,
+  EntryKind.Forget,
+  EntryKind.Digest,
+]);
 
 export function entryFromWire(entry: wire.Entry): Entry {
   if (!KINDS.has(entry.kind)) throw new WireError(`unknown entry kind ${entry.kind}`);

@@ -23,6 +23,8 @@ export function leaderMessageToWire(message: LeaderMessage): HeartbeatRequest {
         transfers,
         leaving,
         unheard: [...message.unheard],
+        damaged: [...message.damaged],
+        differences: message.differences.map((one) => ({ ...one })),
       },
     },
   };
@@ -44,5 +46,7 @@ export function leaderMessageFromWire(request: HeartbeatRequest): LeaderMessage 
     value.transfers,
     value.leaving,
     value.unheard,
+    value.damaged,
+    value.differences,
   );
 }

@@ -4,6 +4,7 @@ import {
   Decide,
   DecideAck,
   DecisionQuery,
+  DigestReport,
   LearnProbe,
   LearnState,
   type PeerMessage,
@@ -86,6 +87,8 @@ function toWire(message: PeerMessage): Wire {
       const participants = [...message.participants];
       return { $case: 'decisionQuery', value: { ...transaction(message), participants } };
     }
+    case 'digestReport':
+      return { $case: 'digestReport', value: message };
     case 'viewUpdate':
       return { $case: 'viewUpdate', value: viewUpdateToWire(message) };
   }
@@ -113,6 +116,8 @@ function fromWire({ $case, value }: Wire): PeerMessage {
       return chunkFromWire(value);
     case 'snapshotAck':
       return new SnapshotAck(value.bucket, value.ballot, value.transfer, value.index);
+    case 'digestReport':
+      return new DigestReport(value.bucket, value.sequence, value.digest);
     case 'viewUpdate':
       return viewUpdateFromWire(value);
     case 'voteRequest':

@@ -113,6 +113,8 @@ describe('the real daemons check their settings', () => {
       recover: false,
       recoverWithout: [],
       replaceAfterMs: 30_000,
+      leaseMs: 700,
+      maxDriftPercent: 15,
       rebalanceRateBytes: 1_048_576,
     });
     const other = await finished(server, '--leader', 'a,b', '--zone', 'z', '--check-config');
@@ -123,6 +125,7 @@ describe('the real daemons check their settings', () => {
       dataDir: './kvs-server',
       zone: 'z',
       weight: 1,
+      scrubIntervalMs: 10_000,
     });
   });
 

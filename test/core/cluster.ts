@@ -13,6 +13,7 @@ import {
   type StoredRecord,
 } from '../../src/core/operation.js';
 import type {
+  Alarm,
   Completion,
   LogRecord,
   Outbox,
@@ -20,6 +21,7 @@ import type {
   SelfMessage,
   StateStore,
 } from '../../src/core/outbox.js';
+import { DamagedBucket } from '../../src/core/outbox.js';
 import { Recovery } from '../../src/core/recovery.js';
 import { StorageServer } from '../../src/core/server.js';
 import { type BucketRow, MemberState, type View } from '../../src/core/view.js';
@@ -27,7 +29,11 @@ import { type BucketRow, MemberState, type View } from '../../src/core/view.js';
 export class MapStore implements StateStore {
   readonly buckets = new Map<BucketId, Map<Key, StoredRecord>>();
 
+  /** Keys whose record fails its checksum. */
+  readonly damaged = new Set<Key>();
+
   get(bucket: BucketId, key: Key): StoredRecord | undefined {
+    if (this.damaged.has(key)) throw new DamagedBucket(bucket, `${key} is damaged`);
     return this.buckets.get(bucket)?.get(key);
   }
 
@@ -68,6 +74,7 @@ export class Node implements Outbox {
   log: LogRecord[] = [];
   machine: StorageServer;
   readonly toLeaderMessages: LeaderMessage[] = [];
+  readonly alarms: Alarm[] = [];
   /** The disk does nothing any more. */
   stuck = false;
   /** Work that ends when the test lets it: flushed, scanned, ingested. */
@@ -149,6 +156,17 @@ export class Node implements Outbox {
 
   readLog(token: number): void {
     this.completes(() => ({ type: 'logRead', token, entries: null }));
+  }
+
+  digest(token: number, bucket: BucketId): void {
+    const digest = this.store
+      .page(bucket, '', Infinity)
+      .records.map(({ key, version, value }) => `${key}@${version}=${value.join()}`);
+    this.completes(() => ({ type: 'digested', token, digest: digest.join(';') }));
+  }
+
+  alarm(alarm: Alarm): void {
+    this.alarms.push(alarm);
   }
 
   private completes(make: () => Completion): void {

@@ -70,10 +70,22 @@ class Office implements LeaderOutbox {
     return answer;
   }
 
-  beat(server: number, incarnation: number, leaving = false): void {
+  beat(server: number, incarnation: number, leaving = false, damaged: number[] = []): void {
     const { epoch } = this.view;
     const unheard = this.unheard.get(server) ?? [];
-    const beat = new Heartbeat(server, incarnation, epoch, 0, 0, 0, [], leaving, unheard);
+    const beat = new Heartbeat(
+      server,
+      incarnation,
+      epoch,
+      0,
+      0,
+      0,
+      [],
+      leaving,
+      unheard,
+      damaged,
+      [],
+    );
     this.leader.step(server, beat, this.now, this);
     this.leader.flush(this.now, this.now, this);
   }
@@ -386,5 +398,31 @@ describe('a link that is cut', () => {
     office.admitAll();
     office.pass(1000);
     expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
+  });
+});
+
+describe('damage', () => {
+  test('a replica with damaged records leaves the set and stays a learner (D7)', () => {
+    const office = founded(3);
+    const { epoch } = office.view;
+    office.beat(2, 1, false, [5]);
+    const row = office.view.rows[5];
+    expect(row?.replicas).not.toContain(2);
+    expect(row?.replicas).toHaveLength(2);
+    expect(row?.target).toContain(2);
+    expect(office.view.epoch).toBe(epoch + 1);
+    expect(office.leader.status(office.now).warnings.join()).toMatch(/bucket 5 on server 2/);
+    // It says so until it has adopted that view.
+    office.beat(2, 1, false, [5]);
+    expect(office.view.epoch).toBe(epoch + 1);
+    const changed = office.view.rows.filter(({ replicas }) => replicas.length < 3);
+    expect(changed).toHaveLength(1);
+  });
+
+  test('the last copy is never taken out (D6)', () => {
+    const office = founded(1);
+    const { rows } = office.view;
+    office.beat(1, 1, false, [5]);
+    expect(office.view.rows).toEqual(rows);
   });
 });

@@ -26,10 +26,12 @@ export function temporaryDirectory(): string {
 export function newCluster(
   directory = temporaryDirectory(),
   leaderOptions: readonly string[] = [],
+  serverOptions: readonly string[] = [],
 ): LocalCluster {
   const cluster = new LocalCluster({
     directory,
     leaderOptions: ['--buckets', '64', ...leaderOptions],
+    serverOptions,
     clientEnvironment: { KVS_TIMEOUT: '20s' },
   });
   undo.push(() => cluster.killAll());

@@ -6,9 +6,10 @@ import { ClassicLevel } from 'classic-level';
 import * as fc from 'fast-check';
 
 import type { StoredRecord } from '../../src/core/operation.js';
+import { DamagedBucket } from '../../src/core/outbox.js';
 import { OPEN_KEY, countsKey, encodeCounts, recordKey } from '../../src/storage/engine-rows.js';
 import { DEFAULT_ENGINE_SETTINGS, Engine } from '../../src/storage/engine.js';
-import { DamagedRecord } from '../../src/storage/storage-error.js';
+
 import { Child, bytes, meta, noFatal, temporaryDirectory, view } from './support.js';
 
 function open(directory: string): Promise<Engine> {
@@ -270,9 +271,30 @@ describe('the engine', () => {
     });
     const again = await open(directory);
     expect(plain(again.get(1, 'good') ?? record('', ''))).toBe(plain(record('good', 'value')));
-    expect(() => again.get(1, 'hurt')).toThrow(DamagedRecord);
-    expect(() => again.get(1, 'lost')).toThrow(DamagedRecord);
+    expect(() => again.get(1, 'hurt')).toThrow(DamagedBucket);
+    expect(() => again.get(1, 'lost')).toThrow(DamagedBucket);
+    await expect(again.digest(1)).rejects.toThrow(DamagedBucket);
     await expect(again.scan(1, '', 10, 1e6)).rejects.toThrow(/"hurt" in bucket 1.*not served/s);
+    await again.close();
+  });
+
+  test('digests tell equal records from others, and miss none', async () => {
+    const directory = await temporaryDirectory();
+    const engine = await open(directory);
+    const records = Array.from({ length: 1000 }, (_, at) => record(`key${at}`, `value${at}`, at));
+    await engine.ingest(1, records, true);
+    for (const one of records.toReversed()) engine.put(2, one);
+    expect(await engine.digest(2)).toBe(await engine.digest(1));
+    const before = engine.digest(2);
+    engine.put(2, record('key7', 'other', 7));
+    expect(await before).toBe(await engine.digest(1));
+    expect(await engine.digest(2)).not.toBe(await engine.digest(1));
+    engine.put(2, record('key7', 'value7', 8));
+    expect(await engine.digest(2)).not.toBe(await engine.digest(1));
+    await engine.close();
+    await raw(directory, (rows) => rows.del(recordKey(1, 'key500')));
+    const again = await open(directory);
+    await expect(again.digest(1)).rejects.toThrow(/999 records where 1000/);
     await again.close();
   });
 

@@ -45,7 +45,8 @@ const body = fc.record({
 const entry = fc.constantFrom(...Object.values(EntryKind)).chain((kind) => {
   const single = kind === EntryKind.Set || kind === EntryKind.Delete;
   const value = kind === EntryKind.Set ? bytes : fc.constant(null);
-  const transaction = single || kind === EntryKind.Forget ? fc.constant(null) : body;
+  const transaction =
+    single || kind === EntryKind.Forget || kind === EntryKind.Digest ? fc.constant(null) : body;
   return fc
     .tuple(whole, whole, whole, whole, whole, client, whole, whole, binary, value, transaction)
     .map((fields) => new Entry(kind, ...fields));
@@ -137,6 +138,7 @@ type Made = message.PeerMessage;
 
 /** One of each kind; a kind that is missing here is a type error. */
 const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
+  digestReport: fc.tuple(small, whole, text).map((fields) => new message.DigestReport(...fields)),
   prepare: fc
     .tuple(small, whole, small, whole, whole, fc.boolean(), some(entry))
     .map(([bucket, ballot, previous, previousBallot, commit, settle, list]) => {
@@ -225,9 +227,22 @@ describe('to the view leader', () => {
       recordsSent: whole,
       bytesSent: whole,
     });
+    const difference = fc.record({ bucket: small, sequence: whole, server: small });
     const sent = fc.oneof(
       fc
-        .tuple(small, small, whole, whole, whole, whole, some(transfer), fc.boolean(), some(small))
+        .tuple(
+          small,
+          small,
+          whole,
+          whole,
+          whole,
+          whole,
+          some(transfer),
+          fc.boolean(),
+          some(small),
+          some(small),
+          some(difference),
+        )
         .map((fields): message.LeaderMessage => new message.Heartbeat(...fields)),
       fc
         .tuple(small, whole, small, whole, whole)

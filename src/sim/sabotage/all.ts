@@ -1,6 +1,7 @@
 import { COMMIT } from './commit.js';
 import { REPLICATION } from './replication.js';
 import type { Sabotage } from './sabotage.js';
+import { STORAGE } from './storage.js';
 import { VIEWS } from './views.js';
 
-export const SABOTAGES: readonly Sabotage[] = [...REPLICATION, ...VIEWS, ...COMMIT];
+export const SABOTAGES: readonly Sabotage[] = [...REPLICATION, ...VIEWS, ...COMMIT, ...STORAGE];

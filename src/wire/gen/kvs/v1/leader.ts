@@ -83,6 +83,17 @@ export interface Heartbeat {
   leaving: boolean;
   /** Servers that this one replicates with and has not heard for some time. */
   unheard: number[];
+  /** Buckets of which records failed their checksum on this server. */
+  damaged: number[];
+  /** Replicas that hold other records than this server, their primary. */
+  differences: Difference[];
+}
+
+/** A replica that held other records than its primary at that entry of the bucket's log. */
+export interface Difference {
+  bucket: number;
+  sequence: number;
+  server: number;
 }
 
 /** One element of the message vector: what this server sends to another one. */
@@ -803,6 +814,8 @@ function createBaseHeartbeat(): Heartbeat {
     transfers: [],
     leaving: false,
     unheard: [],
+    damaged: [],
+    differences: [],
   };
 }
 
@@ -838,6 +851,16 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.damaged.length !== 0) {
+      writer.uint32(82).fork();
+      for (const v of message.damaged) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.differences) {
+      Difference.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -937,6 +960,32 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 
             break;
           }
+          case 10: {
+            if (tag === 80) {
+              message.damaged.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 82) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.damaged.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.differences.push(Difference.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -966,6 +1015,10 @@ export const Heartbeat: MessageFns<Heartbeat> = {
         : [],
       leaving: isSet(object.leaving) ? globalThis.Boolean(object.leaving) : false,
       unheard: globalThis.Array.isArray(object?.unheard) ? object.unheard.map((e: any) => globalThis.Number(e)) : [],
+      damaged: globalThis.Array.isArray(object?.damaged) ? object.damaged.map((e: any) => globalThis.Number(e)) : [],
+      differences: globalThis.Array.isArray(object?.differences)
+        ? object.differences.map((e: any) => Difference.fromJSON(e))
+        : [],
     };
   },
 
@@ -998,6 +1051,12 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     if (message.unheard?.length) {
       obj.unheard = message.unheard.map((e) => Math.round(e));
     }
+    if (message.damaged?.length) {
+      obj.damaged = message.damaged.map((e) => Math.round(e));
+    }
+    if (message.differences?.length) {
+      obj.differences = message.differences.map((e) => Difference.toJSON(e));
+    }
     return obj;
   },
 
@@ -1015,6 +1074,109 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.transfers = object.transfers?.map((e) => TransferCount.fromPartial(e)) || [];
     message.leaving = object.leaving ?? false;
     message.unheard = object.unheard?.map((e) => e) || [];
+    message.damaged = object.damaged?.map((e) => e) || [];
+    message.differences = object.differences?.map((e) => Difference.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDifference(): Difference {
+  return { bucket: 0, sequence: 0, server: 0 };
+}
+
+export const Difference: MessageFns<Difference> = {
+  encode(message: Difference, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(16).uint64(message.sequence);
+    }
+    if (message.server !== 0) {
+      writer.uint32(24).uint32(message.server);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Difference {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDifference();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.server = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Difference {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      sequence: isSet(object.sequence) ? globalThis.Number(object.sequence) : 0,
+      server: isSet(object.server) ? globalThis.Number(object.server) : 0,
+    };
+  },
+
+  toJSON(message: Difference): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.sequence !== 0) {
+      obj.sequence = Math.round(message.sequence);
+    }
+    if (message.server !== 0) {
+      obj.server = Math.round(message.server);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Difference>, I>>(base?: I): Difference {
+    return Difference.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Difference>, I>>(object: I): Difference {
+    const message = createBaseDifference();
+    message.bucket = object.bucket ?? 0;
+    message.sequence = object.sequence ?? 0;
+    message.server = object.server ?? 0;
     return message;
   },
 };

@@ -33,6 +33,8 @@ export enum EntryKind {
   ENTRY_KIND_RESOLVE = 4,
   ENTRY_KIND_DECISION = 5,
   ENTRY_KIND_FORGET = 6,
+  /** ENTRY_KIND_DIGEST - Changes nothing: every replica digests its records as they are here. */
+  ENTRY_KIND_DIGEST = 7,
 }
 
 export function entryKindFromJSON(object: any): EntryKind {
@@ -58,6 +60,9 @@ export function entryKindFromJSON(object: any): EntryKind {
     case 6:
     case "ENTRY_KIND_FORGET":
       return EntryKind.ENTRY_KIND_FORGET;
+    case 7:
+    case "ENTRY_KIND_DIGEST":
+      return EntryKind.ENTRY_KIND_DIGEST;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum EntryKind");
   }
@@ -79,6 +84,8 @@ export function entryKindToJSON(object: EntryKind): string {
       return "ENTRY_KIND_DECISION";
     case EntryKind.ENTRY_KIND_FORGET:
       return "ENTRY_KIND_FORGET";
+    case EntryKind.ENTRY_KIND_DIGEST:
+      return "ENTRY_KIND_DIGEST";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum EntryKind");
   }
@@ -112,6 +119,7 @@ export interface PeerMessage {
     | { $case: "decideAck"; value: DecideAck }
     | { $case: "decisionQuery"; value: DecisionQuery }
     | { $case: "viewUpdate"; value: ViewUpdate }
+    | { $case: "digestReport"; value: DigestReport }
     | undefined;
 }
 
@@ -299,6 +307,13 @@ export interface DecisionQuery {
   coordinatorBucket: number;
   bucket: number;
   participants: number[];
+}
+
+/** What the records of a replica digest to at that entry of the bucket's log. */
+export interface DigestReport {
+  bucket: number;
+  sequence: number;
+  digest: string;
 }
 
 function createBaseSendRequest(): SendRequest {
@@ -528,6 +543,9 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       case "viewUpdate":
         ViewUpdate.encode(message.message.value, writer.uint32(122).fork()).join();
         break;
+      case "digestReport":
+        DigestReport.encode(message.message.value, writer.uint32(130).fork()).join();
+        break;
     }
     return writer;
   },
@@ -665,6 +683,14 @@ export const PeerMessage: MessageFns<PeerMessage> = {
             message.message = { $case: "viewUpdate", value: ViewUpdate.decode(reader, reader.uint32()) };
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.message = { $case: "digestReport", value: DigestReport.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -731,6 +757,10 @@ export const PeerMessage: MessageFns<PeerMessage> = {
         ? { $case: "viewUpdate", value: ViewUpdate.fromJSON(object.viewUpdate) }
         : isSet(object.view_update)
         ? { $case: "viewUpdate", value: ViewUpdate.fromJSON(object.view_update) }
+        : isSet(object.digestReport)
+        ? { $case: "digestReport", value: DigestReport.fromJSON(object.digestReport) }
+        : isSet(object.digest_report)
+        ? { $case: "digestReport", value: DigestReport.fromJSON(object.digest_report) }
         : undefined,
     };
   },
@@ -767,6 +797,8 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       obj.decisionQuery = DecisionQuery.toJSON(message.message.value);
     } else if (message.message?.$case === "viewUpdate") {
       obj.viewUpdate = ViewUpdate.toJSON(message.message.value);
+    } else if (message.message?.$case === "digestReport") {
+      obj.digestReport = DigestReport.toJSON(message.message.value);
     }
     return obj;
   },
@@ -864,6 +896,12 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       case "viewUpdate": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "viewUpdate", value: ViewUpdate.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "digestReport": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "digestReport", value: DigestReport.fromPartial(object.message.value) };
         }
         break;
       }
@@ -3784,6 +3822,107 @@ export const DecisionQuery: MessageFns<DecisionQuery> = {
     message.coordinatorBucket = object.coordinatorBucket ?? 0;
     message.bucket = object.bucket ?? 0;
     message.participants = object.participants?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseDigestReport(): DigestReport {
+  return { bucket: 0, sequence: 0, digest: "" };
+}
+
+export const DigestReport: MessageFns<DigestReport> = {
+  encode(message: DigestReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(16).uint64(message.sequence);
+    }
+    if (message.digest !== "") {
+      writer.uint32(26).string(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DigestReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDigestReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DigestReport {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      sequence: isSet(object.sequence) ? globalThis.Number(object.sequence) : 0,
+      digest: isSet(object.digest) ? globalThis.String(object.digest) : "",
+    };
+  },
+
+  toJSON(message: DigestReport): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.sequence !== 0) {
+      obj.sequence = Math.round(message.sequence);
+    }
+    if (message.digest !== "") {
+      obj.digest = message.digest;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DigestReport>, I>>(base?: I): DigestReport {
+    return DigestReport.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DigestReport>, I>>(object: I): DigestReport {
+    const message = createBaseDigestReport();
+    message.bucket = object.bucket ?? 0;
+    message.sequence = object.sequence ?? 0;
+    message.digest = object.digest ?? "";
     return message;
   },
 };
