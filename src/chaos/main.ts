@@ -6,21 +6,28 @@ import process from 'node:process';
 import { Command } from 'commander';
 
 import { LocalCluster } from '../cli/local-cluster.js';
-import { kills, pauses, type Scenario, underFaults } from './scenarios.js';
+import { failPoints, killCoordinators } from './coordinators.js';
+import { kills, pauses, underFaults } from './scenarios.js';
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Runs one scenario on a cluster of its own; its data and logs stay when a promise is broken. */
-async function run(scenario: Scenario): Promise<void> {
+/** Harms a cluster of its own; its data and logs stay when a promise is broken. */
+async function run(
+  harm: (cluster: LocalCluster, directory: string) => Promise<void>,
+): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'kvs-chaos-'));
-  const cluster = new LocalCluster({ directory, leaderOptions: ['--buckets', '64'] });
+  const cluster = new LocalCluster({
+    directory,
+    leaderOptions: ['--buckets', '64'],
+    serverNodeOptions: failPoints(directory),
+  });
   process.once('exit', () => {
     for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
   });
   try {
-    await underFaults(cluster, scenario, say);
+    await harm(cluster, directory);
     rmSync(directory, { recursive: true, force: true });
   } catch (error) {
     say(`data and logs: ${directory}`);
@@ -37,10 +44,21 @@ program
   .command('pause')
   .description('SIGSTOP of servers beyond their lease')
   .option('--times <n>', 'how often', Number, 50)
-  .action(({ times }: { times: number }) => run(pauses(times)));
+  .action(({ times }: { times: number }) =>
+    run((cluster) => underFaults(cluster, pauses(times), say)),
+  );
 program
   .command('kill')
   .description('kill -9 of a random process every two seconds')
   .option('--seconds <n>', 'how long', Number, 180)
-  .action(({ seconds }: { seconds: number }) => run(kills(seconds * 1000)));
+  .action(({ seconds }: { seconds: number }) =>
+    run((cluster) => underFaults(cluster, kills(seconds * 1000), say)),
+  );
+program
+  .command('setr')
+  .description('kill -9 of the coordinator of a setr, before and after its decision')
+  .option('--times <n>', 'how often at each point', Number, 20)
+  .action(({ times }: { times: number }) =>
+    run((cluster, directory) => killCoordinators(cluster, directory, times, say)),
+  );
 await program.parseAsync();

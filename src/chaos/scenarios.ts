@@ -62,13 +62,13 @@ export async function underFaults(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster);
+  await settled(cluster, SERVERS);
   const workload = new Workload(cluster.leaderAddress, CLIENTS);
   try {
     await workload.start();
     await scenario(cluster, say);
     const healing = performance.now();
-    await settled(cluster);
+    await settled(cluster, SERVERS);
     await workload.stop();
     const rest = await workload.readAll();
     const healedMs = performance.now() - healing;
@@ -100,11 +100,12 @@ function pick(daemons: readonly Daemon[]): Daemon {
   return one;
 }
 
-async function settled(cluster: LocalCluster): Promise<void> {
+/** So many servers are up, hold buckets, and nothing is left to move. */
+export async function settled(cluster: LocalCluster, servers: number): Promise<void> {
   await cluster.waitForStatus('a settled cluster', SETTLE_MS, (status) => {
     const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
     const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
-    return up.length === SERVERS && idle && up.every(({ buckets }) => buckets > 0);
+    return up.length === servers && idle && up.every(({ buckets }) => buckets > 0);
   });
 }
 

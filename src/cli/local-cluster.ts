@@ -35,6 +35,7 @@ export class Daemon {
     /** More arguments for the program. */
     readonly options: readonly string[],
     private readonly detached: boolean,
+    private readonly nodeOptions: readonly string[],
   ) {
     mkdirSync(directory, { recursive: true });
   }
@@ -63,7 +64,7 @@ export class Daemon {
     const fixed = ['--data-dir', join(this.directory, 'data'), '--ports-file', portsFile];
     this.child = spawn(
       process.execPath,
-      [join(BIN, `${this.program}.js`), ...fixed, ...this.options, ...more],
+      [...this.nodeOptions, join(BIN, `${this.program}.js`), ...fixed, ...this.options, ...more],
       { stdio: ['ignore', log, log], detached: this.detached, env: environment({}) },
     );
     closeSync(log);
@@ -120,6 +121,8 @@ export interface LocalClusterOptions {
   readonly directory: string;
   readonly leaderOptions?: readonly string[];
   readonly serverOptions?: readonly string[];
+  /** Options of Node.js for the servers. */
+  readonly serverNodeOptions?: readonly string[];
   /** Variables `KVS_…` for the clients that the cluster runs. */
   readonly clientEnvironment?: Readonly<Record<string, string>>;
   /** Processes outlive this one and do not get its Ctrl-C. */
@@ -258,7 +261,9 @@ export class LocalCluster {
     options: readonly string[],
   ): Daemon {
     const directory = join(this.options.directory, name);
-    return new Daemon(name, program, directory, options, this.options.detached ?? false);
+    const { detached = false, serverNodeOptions = [] } = this.options;
+    const nodeOptions = program === 'kvs-server' ? serverNodeOptions : [];
+    return new Daemon(name, program, directory, options, detached, nodeOptions);
   }
 }
 

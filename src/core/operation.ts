@@ -128,11 +128,21 @@ export class Result {
 }
 
 /**
+ * Whether the refusal is an abort that the coordinator recorded under the request's number before it
+ * said so: it speaks for every attempt (D3).
+ */
+export function isRecordedAbort(operation: Operation, code: Code): boolean {
+  const aborted = code === Code.Conflict || code === Code.ConditionNotMet;
+  return aborted && operation.kind === OperationKind.SetR;
+}
+
+/**
  * What may be told of an operation of which an earlier attempt may have taken effect, or may still:
  * a refusal proves "no effect" for its own attempt only (D4).
  */
 export function afterDoubt(operation: Operation, result: Result): Result {
   if (!isWrite(operation) || !CODES[result.code].noEffect) return result;
+  if (isRecordedAbort(operation, result.code)) return result;
   const { epoch, bucket, server } = result;
   const detail = `an earlier attempt may have taken effect; the last one said: ${result.detail}`;
   const code = Code.OutcomeUnknown;

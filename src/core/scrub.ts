@@ -1,17 +1,17 @@
 import { EntryKind } from './entry.js';
 import type { Host } from './host.js';
-import type { BucketId, Ordinal, Sequence } from './ids.js';
+import type { Ballot, BucketId, Ordinal, Sequence } from './ids.js';
 import { type Difference, DigestReport } from './message.js';
 import type { Primary } from './primary.js';
 
 /** The last comparison of one bucket, at its primary. */
 interface Round {
-  sequence: Sequence;
+  readonly sequence: Sequence;
+  /** The ballot that logged the entry: all replicas of its row were in sync before it. */
+  readonly ballot: Ballot;
   /** Null: not computed yet. */
   own: string | null;
   readonly others: Map<Ordinal, string>;
-  /** Differed in the round before: a second time is no accident of catching up. */
-  suspects: Set<Ordinal>;
 }
 
 /** A heartbeat names at most so many of each. */
@@ -32,13 +32,14 @@ export class Scrub {
   private readonly damage = new Map<BucketId, string>();
   private readonly rounds = new Map<BucketId, Round>();
   private readonly different = new Map<string, Difference>();
-  /** Buckets to compare once more before the others. */
-  private readonly again = new Set<BucketId>();
   private nextMs: number;
   /** The bucket digested last. */
   private last: BucketId = -1;
 
-  constructor(private readonly host: Host) {
+  constructor(
+    private readonly host: Host,
+    private readonly primaryOf: (bucket: BucketId) => Primary | null | undefined,
+  ) {
     this.nextMs = host.now + host.settings.digestEveryMs;
   }
 
@@ -82,10 +83,11 @@ export class Scrub {
     const primary = this.choose(primaries);
     if (primary === undefined) return;
     this.last = primary.bucket.id;
-    this.again.delete(this.last);
     if (!primary.ready || !primary.writable) return;
-    const { version } = primary.bucket;
-    primary.serving.log(EntryKind.Digest, version, 0, NO_REQUEST, '', null, null);
+    const { bucket, ballot, serving } = primary;
+    const { Digest } = EntryKind;
+    const { sequence } = serving.log(Digest, bucket.version, 0, NO_REQUEST, '', null, null);
+    this.rounds.set(bucket.id, { sequence, ballot, own: null, others: new Map() });
   }
 
   /** A digest entry was applied here: the records are now what it wants digested. */
@@ -99,7 +101,7 @@ export class Scrub {
 
   onReport(from: Ordinal, { bucket, sequence, digest }: DigestReport): void {
     const round = this.round(bucket, sequence);
-    if (round === null || from === this.host.self) return;
+    if (round === undefined || from === this.host.self) return;
     round.others.set(from, digest);
     this.compare(bucket, round);
   }
@@ -113,43 +115,30 @@ export class Scrub {
       return;
     }
     const round = this.round(bucket, sequence);
-    if (round === null) return;
+    if (round === undefined) return;
     round.own = digest;
     this.compare(bucket, round);
   }
 
-  /** The round of that entry; null for one that is over. */
-  private round(bucket: BucketId, sequence: Sequence): Round | null {
-    const present = this.rounds.get(bucket);
-    if (present !== undefined && present.sequence > sequence) return null;
-    if (present?.sequence === sequence) return present;
-    const suspects = present?.suspects ?? new Set();
-    const round: Round = { sequence, own: null, others: new Map(), suspects };
-    this.rounds.set(bucket, round);
-    return round;
+  /** The round of that entry, if the replica set is still the one that it was logged for. */
+  private round(bucket: BucketId, sequence: Sequence): Round | undefined {
+    const round = this.rounds.get(bucket);
+    if (round?.sequence !== sequence) return undefined;
+    return this.primaryOf(bucket)?.ballot === round.ballot ? round : undefined;
   }
 
-  private compare(bucket: BucketId, round: Round): void {
-    const { own, others, suspects, sequence } = round;
+  private compare(bucket: BucketId, { own, others, sequence }: Round): void {
     if (own === null) return;
     for (const [server, digest] of others) {
       others.delete(server);
       const name = `${bucket}/${server}`;
-      if (digest === own) {
-        suspects.delete(server);
-        this.different.delete(name);
-        continue;
+      if (digest === own) this.different.delete(name);
+      else if (!this.different.has(name)) {
+        this.different.set(name, { bucket, sequence, server });
+        const { self } = this.host;
+        const detail = `server ${server} and its primary, server ${self}, hold other records`;
+        this.host.outbox.alarm({ kind: 'differs', bucket, server, sequence, detail });
       }
-      if (!suspects.has(server)) {
-        suspects.add(server);
-        this.again.add(bucket);
-        continue;
-      }
-      if (this.different.has(name)) continue;
-      this.different.set(name, { bucket, sequence, server });
-      const { self } = this.host;
-      const detail = `server ${server} and its primary, server ${self}, hold other records`;
-      this.host.outbox.alarm({ kind: 'differs', bucket, server, sequence, detail });
     }
   }
 
@@ -157,7 +146,6 @@ export class Scrub {
     let next: Primary | undefined;
     for (const primary of primaries) {
       const { id } = primary.bucket;
-      if (this.again.has(id)) return primary;
       if (next === undefined || this.turn(id) < this.turn(next.bucket.id)) next = primary;
     }
     return next;

@@ -111,7 +111,7 @@ export class StorageServer implements Host {
     this.parking = new Parking(settings.parkedAtOnce);
     this.view = noView();
     this.newest = recovered.view ?? this.view;
-    this.scrub = new Scrub(this);
+    this.scrub = new Scrub(this, (bucket) => this.replicas.primaryOf(bucket));
     this.replicas = new Replicas(this, this.incarnation, recovered, this.scrub);
     this.reporter = new Reporter(this, this.incarnation, this.scrub);
     this.multiReads = new MultiReads(this);

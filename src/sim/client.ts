@@ -1,5 +1,11 @@
 import { bucketOf } from '../core/hash.js';
-import { isRead, Operation, type ReadSet, type Result } from '../core/operation.js';
+import {
+  isRead,
+  isRecordedAbort,
+  Operation,
+  type ReadSet,
+  type Result,
+} from '../core/operation.js';
 import { CODES, Code } from '../core/refusal.js';
 import { primaryOf, type View } from '../core/view.js';
 import type { Call, History, Outcome } from '../checkers/history.js';
@@ -141,13 +147,16 @@ export class Client {
     else this.giveUp(call, refusal);
   }
 
-  /** A refusal proves that nothing happened only if the request was sent once (D4). */
+  /** A refusal proves that nothing happened if the request was sent once, or was recorded (D4). */
   private giveUp(call: Call, refusal: Result | null): void {
     if (call.isRead) {
       this.finish(call, 'nothing', refusal);
       return;
     }
-    const proof = call.sends === 1 && refusal !== null && CODES[refusal.code].noEffect;
+    const proof =
+      refusal !== null &&
+      ((call.sends === 1 && CODES[refusal.code].noEffect) ||
+        isRecordedAbort(call.operation, refusal.code));
     if (!proof) this.finish(call, 'unknown', refusal);
     else if (refusal.code === Code.ConditionNotMet) this.finish(call, 'refused', refusal);
     else this.finish(call, 'nothing', refusal);

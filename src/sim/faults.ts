@@ -102,11 +102,12 @@ const damageRecord: Injector = (world, random) => {
   const bucket = random.whole(0, world.settings.view.bucketCount - 1);
   const replicas = world.view.rows[bucket]?.replicas ?? [];
   const hosts = replicas.flatMap((ordinal) => world.host(ordinal) ?? []);
-  const hurt = hosts.some(({ disk }) => disk.store.isDamaged(bucket));
-  const host = hosts.length < 2 || hurt ? undefined : random.pick(hosts);
+  // One damage for each bucket: a second one, before the first is mended, may hit the last copy.
+  const host = hosts.length < 2 || world.damaged.has(bucket) ? undefined : random.pick(hosts);
   const records = host?.disk.store.records(bucket) ?? [];
   if (host === undefined || records.length === 0) return 'no record to damage';
   const { key } = random.pick(records);
+  world.damaged.add(bucket);
   host.disk.store.damage(bucket, key);
   return `${key} rots on host ${host.node}`;
 };
@@ -210,10 +211,15 @@ const INJECTORS: readonly Injector[] = [
 ];
 
 /**
- * Damage, and what goes with it: as long as nothing takes the other replicas away, every damage is
- * mended. The last copy of a record is beyond help.
+ * Damage is mended as long as nothing takes the other replicas away: the last copy of a record is
+ * beyond help. So it comes in runs of its own, of clusters that nothing else troubles.
  */
-const ROT: readonly Injector[] = [damageRecord, damageRecord, slowLink, stepWall, pauseLeader];
+const ROT: readonly Injector[] = [damageRecord, stepWall];
+
+function rots({ disk, weather }: Settings, random: Prng): boolean {
+  const calm = disk.stall === 0 && weather.tail === 0 && weather.loss <= 0.001;
+  return calm && random.chance(0.5);
+}
 
 /**
  * Makes trouble until `untilMs`. Each run draws the kinds of trouble it knows (swarm testing: Groce
@@ -234,8 +240,9 @@ export class Faults {
     private readonly only: ReadonlySet<number> | null,
   ) {
     this.draws = random.fork('each fault');
-    const kinds = (random.chance(0.1) ? ROT : INJECTORS).filter(() => random.chance(0.5));
-    this.kinds = kinds.length > 0 ? kinds : INJECTORS;
+    const known = rots(settings, random) ? ROT : INJECTORS;
+    const kinds = known.filter(() => random.chance(0.5));
+    this.kinds = kinds.length > 0 ? kinds : known;
     this.next();
   }
 

@@ -55,10 +55,6 @@ export class SimulatedStore implements StateStore {
     this.damaged.add(`${bucket}/${key}`);
   }
 
-  isDamaged(bucket: BucketId): boolean {
-    return Array.from(this.damaged).some((name) => name.startsWith(`${bucket}/`));
-  }
-
   /** All that the digest of a bucket depends on, as of now; the result throws what it met. */
   digest(bucket: BucketId): () => string {
     const records = this.records(bucket);

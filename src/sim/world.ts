@@ -1,4 +1,4 @@
-import type { Ordinal } from '../core/ids.js';
+import type { BucketId, Ordinal } from '../core/ids.js';
 import type { LeaderSettings, RegisterAnswer } from '../core/leader.js';
 import type { Operation, Result } from '../core/operation.js';
 import { ViewUpdate } from '../core/message.js';
@@ -126,6 +126,8 @@ export class World {
   readonly leaderSettings: LeaderSettings;
   leader: LeaderProcess;
   refusedRegistrations = 0;
+  /** Buckets of which a record rotted. */
+  readonly damaged = new Set<BucketId>();
   private readonly viewDisk = new ViewDisk();
   private readonly leaderRandom: Prng;
   /** The fault phase has ended: clocks stay as they are. */
