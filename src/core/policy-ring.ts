@@ -30,6 +30,9 @@ class Placement {
   private readonly quota: Map<Ordinal, number>;
   private readonly ring: Ring;
   private readonly zones: ReadonlyMap<Ordinal, string>;
+  private readonly walks = new Map<number, readonly Ordinal[]>();
+  /** Buckets that each server got just now. */
+  private readonly placed = new Map<Ordinal, Set<number>>();
 
   constructor(
     private readonly servers: readonly Candidate[],
@@ -63,7 +66,8 @@ class Placement {
     const held = this.sets
       .map((set, bucket) => ({ set, order: murmur3(`${id}/${bucket}`) }))
       .filter(({ set }) => set.includes(ordinal))
-      .toSorted((a, b) => a.order - b.order);
+      .map(({ set, order }) => ({ set, order, alone: this.aloneInZone(set, ordinal) }))
+      .toSorted((a, b) => Number(a.alone) - Number(b.alone) || a.order - b.order);
     for (const { set } of held) {
       if (over === 0) return;
       const takers = this.servers.filter(
@@ -77,31 +81,83 @@ class Placement {
     }
   }
 
-  /** Bring every set to its size. */
+  /** Bring every set to its size: in zones not yet used where that can be, then anywhere. */
   fill(): void {
-    for (const [bucket, set] of this.sets.entries()) {
-      while (set.length < this.replicas) {
-        const chosen = this.choose(bucket, set);
-        if (chosen === undefined) {
-          this.exchange(set);
-          continue;
-        }
-        set.push(chosen);
-        this.count(chosen, 1);
+    for (const distinct of [true, false]) {
+      // Servers that a failed search saw cannot get room any more: no later path leads through them.
+      const dead = new Set<Ordinal>();
+      for (const [bucket, set] of this.sets.entries()) {
+        while (set.length < this.replicas && this.add(bucket, set, distinct, dead));
       }
     }
+    for (const set of this.sets) while (set.length < this.replicas) this.exchange(set);
   }
 
-  /** The first server on the walk that has room, of a zone not yet used if there is one. */
-  private choose(bucket: number, set: readonly Ordinal[]): Ordinal | undefined {
-    const used = new Set(set.map((ordinal) => this.zones.get(ordinal)));
-    let second: Ordinal | undefined;
-    for (const ordinal of this.ring.walk(bucket)) {
-      if (set.includes(ordinal) || !this.open(ordinal)) continue;
-      if (!used.has(this.zones.get(ordinal))) return ordinal;
-      second ??= ordinal;
+  /** The first server on the walk that has room; or one that can get room. */
+  private add(bucket: number, set: Ordinal[], distinct: boolean, dead: Set<Ordinal>): boolean {
+    for (const ordinal of this.walk(bucket)) {
+      if (!this.open(ordinal) || !this.fits(set, ordinal, distinct)) continue;
+      this.place(bucket, set, ordinal);
+      return true;
     }
-    return second;
+    const seen = new Set(dead);
+    if (this.augment(bucket, set, distinct, seen)) return true;
+    for (const ordinal of seen) dead.add(ordinal);
+    return false;
+  }
+
+  /**
+   * Let a server give up a place that it got just now, if that place can be filled otherwise: an
+   * augmenting path (Kuhn). Nothing that stood before moves.
+   */
+  private augment(bucket: number, set: Ordinal[], distinct: boolean, seen: Set<Ordinal>): boolean {
+    for (const ordinal of this.walk(bucket)) {
+      if (seen.has(ordinal) || !this.fits(set, ordinal, distinct)) continue;
+      seen.add(ordinal);
+      if (this.open(ordinal)) {
+        this.place(bucket, set, ordinal);
+        return true;
+      }
+      for (const other of this.placed.get(ordinal) ?? []) {
+        const otherSet = this.sets[other] ?? [];
+        const at = otherSet.indexOf(ordinal);
+        otherSet.splice(at, 1);
+        if (this.augment(other, otherSet, distinct, seen)) {
+          this.placed.get(ordinal)?.delete(other);
+          this.count(ordinal, -1);
+          this.place(bucket, set, ordinal);
+          return true;
+        }
+        otherSet.splice(at, 0, ordinal);
+      }
+    }
+    return false;
+  }
+
+  private walk(bucket: number): readonly Ordinal[] {
+    let walk = this.walks.get(bucket);
+    if (walk === undefined) {
+      walk = Array.from(this.ring.walk(bucket));
+      this.walks.set(bucket, walk);
+    }
+    return walk;
+  }
+
+  private place(bucket: number, set: Ordinal[], ordinal: Ordinal): void {
+    set.push(ordinal);
+    this.count(ordinal, 1);
+    const placed = this.placed.get(ordinal);
+    if (placed === undefined) this.placed.set(ordinal, new Set([bucket]));
+    else placed.add(bucket);
+  }
+
+  private fits(set: readonly Ordinal[], ordinal: Ordinal, distinct: boolean): boolean {
+    return !set.includes(ordinal) && (!distinct || this.aloneInZone(set, ordinal));
+  }
+
+  private aloneInZone(set: readonly Ordinal[], ordinal: Ordinal): boolean {
+    const zone = this.zones.get(ordinal);
+    return set.every((other) => other === ordinal || this.zones.get(other) !== zone);
   }
 
   /**

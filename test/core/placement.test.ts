@@ -100,9 +100,11 @@ describe('ring', () => {
   });
 
   test('replicas are in distinct zones where there are enough', () => {
-    for (const set of placeByRing(serversOf(9, 3), parameters, null)) {
-      const zones = new Set(set.map((ordinal) => (ordinal - 1) % 3));
-      expect(zones.size).toBe(3);
+    const servers = serversOf(9, 3);
+    const founded = placeByRing(servers.slice(0, 6), parameters, null);
+    for (const table of [founded, placeByRing(servers, parameters, founded)]) {
+      const crowded = table.filter((set) => new Set(set.map((one) => (one - 1) % 3)).size < 3);
+      expect(crowded).toEqual([]);
     }
   });
 
@@ -111,6 +113,34 @@ describe('ring', () => {
     const held = loads(table);
     for (const light of [1, 2]) expect(held.get(light)).toBe(384);
     for (const heavy of [3, 4, 5]) expect(held.get(heavy)).toBe(768);
+  });
+
+  test('with equal weights every join and leave moves the least possible, whatever the zones', () => {
+    const steps = fc.record({
+      buckets: fc.integer({ min: 16, max: 256 }),
+      replicas: fc.integer({ min: 1, max: 3 }),
+      zones: fc.integer({ min: 1, max: 3 }),
+      changed: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 8 }),
+    });
+    fc.assert(
+      fc.property(steps, ({ buckets, replicas, zones, changed }) => {
+        const all = serversOf(9, zones);
+        const settings = { bucketCount: buckets, replicaCount: replicas };
+        let present = all.slice(0, 6);
+        let table: PlacementTable = placeByRing(present, settings, null);
+        for (const ordinal of changed) {
+          const leaves = present.some((server) => server.ordinal === ordinal);
+          // As long as every server can take any bucket.
+          if (leaves && present.length <= replicas + 1) continue;
+          present = all.filter((server) =>
+            server.ordinal === ordinal ? !leaves : present.includes(server),
+          );
+          const next = placeByRing(present, settings, table);
+          expect(moved(table, next)).toBeLessThanOrEqual(Math.ceil(least(table, next) * 1.02));
+          table = next;
+        }
+      }),
+    );
   });
 
   test('any chain of joins and leaves leaves whole, balanced sets', () => {
