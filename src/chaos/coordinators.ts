@@ -51,8 +51,8 @@ export async function killCoordinators(
       const worstMs = Math.max(...endings.map(({ tookMs }) => tookMs));
       say(
         `coordinator killed ${times} times ${point.replace('-', ' its ')}: ${endings.length} ` +
-          `commits under way, ${committed} committed, ${endings.length - committed} aborted, each ` +
-          `alike on its ${KEYS} keys, the slowest in ${worstMs.toFixed(0)} ms`,
+          `commits under way, ${committed} committed, ${endings.length - committed} aborted, ` +
+          `each alike on its ${KEYS} keys, the slowest in ${worstMs.toFixed(0)} ms`,
       );
       if (worstMs > ENDED_WITHIN_MS) throw new Error(`a setr took ${worstMs.toFixed(0)} ms`);
     }

@@ -1,3 +1,4 @@
+import { checkLists } from '../checkers/lists.js';
 import { checkHistory, checkLastWrites } from '../checkers/register.js';
 import { checkAtomicity, checkTotal } from '../checkers/transactions.js';
 import type { Daemon, LocalCluster } from '../cli/local-cluster.js';
@@ -72,9 +73,10 @@ export async function underFaults(
     await workload.stop();
     const rest = await workload.readAll();
     const healedMs = performance.now() - healing;
-    const { history, accounts } = workload;
+    const { history, accounts, lists } = workload;
     const { violations, undecided } = checkHistory(history, []);
     violations.push(...checkLastWrites(history), ...checkAtomicity(history, rest));
+    violations.push(...checkLists(history, Array.from(lists)));
     violations.push(...checkTotal(accounts, rest, accounts.length * BALANCE));
     const count = (outcome: string): number =>
       history.calls.filter((call) => call.outcome === outcome).length;

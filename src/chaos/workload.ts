@@ -11,6 +11,7 @@ import {
   isRead,
   Operation,
   OperationKind,
+  type ReadSet,
   type StoredRecord,
 } from '../core/operation.js';
 import { Code, CODES } from '../core/refusal.js';
@@ -21,10 +22,13 @@ const THINK_MS = 10;
 const KEY_LIFE_MS = 4000;
 const KEYS = 4;
 const ACCOUNTS = 6;
+const LISTS = 3;
 /** Every account begins with this much. */
 export const BALANCE = 100;
 
-type Wish = Pick<Operation, 'kind' | 'key' | 'value' | 'condition' | 'ifVersion' | 'writes'>;
+type Wish = Pick<Operation, 'kind' | 'key' | 'value' | 'condition' | 'ifVersion' | 'writes'> & {
+  readonly reads?: ReadSet;
+};
 
 function wishOf(
   kind: OperationKind,
@@ -38,6 +42,10 @@ function wishOf(
   return { kind, key, value: bytes, condition, ifVersion, writes };
 }
 
+function getrOf(keys: readonly Key[]): Wish {
+  return { ...wishOf(OperationKind.GetR, keys[0] ?? ''), reads: { keys, holdMs: 0 } };
+}
+
 /**
  * Clients that work on few keys of a real cluster through the library's router, and write down what
  * they asked and what they were told.
@@ -45,6 +53,8 @@ function wishOf(
 export class Workload {
   readonly history = new History();
   readonly accounts = Array.from({ length: ACCOUNTS }, (_, index) => `account${index}`);
+  /** Every list that was ever used. */
+  readonly lists = new Set<Key>();
   private readonly views: ViewSource;
   private readonly router: Router;
   private readonly numberings: Numbering[];
@@ -106,9 +116,11 @@ export class Workload {
   private async work(client: number): Promise<void> {
     const versions = new Map<Key, Version>();
     while (!this.stopping) {
-      if (Math.random() < 0.25) await this.transfer(client);
+      const draw = Math.random();
+      const life = Math.floor((performance.now() - this.startMs) / KEY_LIFE_MS);
+      if (draw < 0.2) await this.transfer(client);
+      else if (draw < 0.35) await this.append(client, life);
       else {
-        const life = Math.floor((performance.now() - this.startMs) / KEY_LIFE_MS);
         const key = `key${life}-${Math.floor(Math.random() * KEYS)}`;
         const call = await this.perform(client, this.single(key, versions.get(key) ?? 0));
         if (call.outcome === 'ok' && call.result) versions.set(key, call.result.version);
@@ -132,21 +144,36 @@ export class Workload {
     const [from, to] = this.accounts.toSorted(() => Math.random() - 0.5);
     if (from === undefined || to === undefined) return;
     const amount = 1 + Math.floor(Math.random() * 20);
-    const { Get, SetR } = OperationKind;
-    const reads = [await this.perform(client, wishOf(Get, from))];
-    reads.push(await this.perform(client, wishOf(Get, to)));
-    const [left, right] = reads.map(({ outcome, result, seen }) =>
-      outcome === 'ok' && result !== null && seen !== null
-        ? { balance: Number(seen.slice(0, seen.indexOf(':'))), version: result.version }
-        : null,
-    );
-    if (!left || !right || left.balance < amount) return;
+    const read = await this.perform(client, getrOf([from, to]));
+    const [left, right] = [from, to].map((key) => {
+      const { value, version } = read.sightOf(key);
+      return value === null ? null : { balance: Number(value.split(':')[0]), version };
+    });
+    if (read.outcome !== 'ok' || !left || !right || left.balance < amount) return;
+    const { SetR } = OperationKind;
     const { IfVersion } = ConditionKind;
     const writes = [
       this.write(from, this.unique(left.balance - amount), IfVersion, left.version),
       this.write(to, this.unique(right.balance + amount), IfVersion, right.version),
     ];
     await this.perform(client, wishOf(SetR, from, null, 0, 0, writes));
+  }
+
+  /** Read lists at one instant and append to some, if they are as they were read. */
+  private async append(client: number, life: number): Promise<void> {
+    const keys = Array.from({ length: LISTS }, (_, at) => `list${life}-${at}`);
+    for (const key of keys) this.lists.add(key);
+    const read = await this.perform(client, getrOf(keys));
+    if (read.outcome !== 'ok') return;
+    const chosen = keys.filter(() => Math.random() < 0.6);
+    if (chosen.length === 0) return;
+    const writes = chosen.map((key) => {
+      const { value, version } = read.sightOf(key);
+      this.made += 1;
+      const grown = value === null ? `${this.made}` : `${value},${this.made}`;
+      return this.write(key, grown, ConditionKind.IfVersion, version);
+    });
+    await this.perform(client, wishOf(OperationKind.SetR, chosen[0] ?? '', null, 0, 0, writes));
   }
 
   private write(
@@ -168,7 +195,7 @@ export class Workload {
     const id = this.id[client];
     if (numbering === undefined || id === undefined) throw new Error('bug: no such client');
     const number = isRead(wish.kind) ? 0 : numbering.next();
-    const { kind, key, value, condition, ifVersion, writes } = wish;
+    const { kind, key, value, condition, ifVersion, writes, reads = null } = wish;
     const operation = new Operation(
       kind,
       key,
@@ -184,14 +211,15 @@ export class Workload {
       0,
       TIMEOUT_MS,
       0,
+      reads,
     );
     const call = this.history.begin(client, operation, performance.now());
     return new Promise((resolve) => {
       this.router.submit(operation, (result) => {
         if (number > 0) numbering.settle(number);
         const outcome = outcomeOf(result.code);
-        const reads = call.isRead && outcome !== 'ok';
-        this.history.finish(call, reads ? 'nothing' : outcome, result, performance.now());
+        const failedRead = call.isRead && outcome !== 'ok';
+        this.history.finish(call, failedRead ? 'nothing' : outcome, result, performance.now());
         resolve(call);
       });
     });

@@ -128,8 +128,8 @@ export class Result {
 }
 
 /**
- * Whether the refusal is an abort that the coordinator recorded under the request's number before it
- * said so: it speaks for every attempt (D3).
+ * Whether the refusal is an abort that the coordinator recorded under the request's number before
+ * it said so: it speaks for every attempt (D3).
  */
 export function isRecordedAbort(operation: Operation, code: Code): boolean {
   const aborted = code === Code.Conflict || code === Code.ConditionNotMet;

@@ -84,7 +84,7 @@ class Placement {
   /** Bring every set to its size: in zones not yet used where that can be, then anywhere. */
   fill(): void {
     for (const distinct of [true, false]) {
-      // Servers that a failed search saw cannot get room any more: no later path leads through them.
+      // What a failed search saw cannot get room any more: no later path leads through it.
       const dead = new Set<Ordinal>();
       for (const [bucket, set] of this.sets.entries()) {
         while (set.length < this.replicas && this.add(bucket, set, distinct, dead));
