@@ -31,6 +31,11 @@ export class Bucket {
    * clocks counted them. A step of a wall clock does not age what the bucket remembers (D4).
    */
   clockMs = 0;
+  /**
+   * Up to this entry the state store may hold effects of later ones: a crash keeps some writes that
+   * the replay of the log then repeats.
+   */
+  blurredUpTo: Sequence = 0;
   readonly prepared = new PrepareList(0);
   readonly dedup = new DedupTable();
   /** Unresolved intents by transaction, as the entries that made them. */

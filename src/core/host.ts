@@ -61,7 +61,7 @@ export interface Host {
   /** The operation needs a record that is damaged here: another replica may serve it soon. */
   onDamaged(request: number, operation: Operation, bucket: BucketId): void;
   /** A digest entry was applied. */
-  onDigestEntry(bucket: BucketId, sequence: Sequence): void;
+  onDigestEntry(bucket: Bucket, sequence: Sequence): void;
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
   /** Send beacons at the next tick, due or not. */
   hastenBeacons(): void;

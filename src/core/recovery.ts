@@ -78,6 +78,7 @@ export class Recovery {
         gone.push(id);
       }
       bucket.matched = bucket.commitPoint;
+      bucket.blurredUpTo = bucket.last;
       // Never answer to a ballot older than one that wrote here.
       bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
     }

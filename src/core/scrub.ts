@@ -1,3 +1,4 @@
+import type { Bucket } from './bucket.js';
 import { EntryKind } from './entry.js';
 import type { Host } from './host.js';
 import type { Ballot, BucketId, Ordinal, Sequence } from './ids.js';
@@ -91,8 +92,9 @@ export class Scrub {
   }
 
   /** A digest entry was applied here: the records are now what it wants digested. */
-  onEntry(bucket: BucketId, sequence: Sequence): void {
+  onEntry({ id: bucket, blurredUpTo }: Bucket, sequence: Sequence): void {
     const { host } = this;
+    if (sequence <= blurredUpTo) return;
     const token = host.expect((completion) => {
       if (completion.type === 'digested') this.onDigested(bucket, sequence, completion.digest);
     });

@@ -46,7 +46,7 @@ export function refuse(
 export function commitUpTo(bucket: Bucket, sequence: Sequence, host: Host): void {
   while (bucket.commitPoint < sequence) {
     const entry = bucket.commitNext(host.store);
-    if (entry.kind === EntryKind.Digest) host.onDigestEntry(bucket.id, entry.sequence);
+    if (entry.kind === EntryKind.Digest) host.onDigestEntry(bucket, entry.sequence);
   }
 }
 

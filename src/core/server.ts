@@ -283,7 +283,7 @@ export class StorageServer implements Host {
     else this.park(request, operation, bucket, Code.Unavailable, `${why}: another takes over`);
   }
 
-  onDigestEntry(bucket: BucketId, sequence: Sequence): void {
+  onDigestEntry(bucket: Bucket, sequence: Sequence): void {
     this.scrub.onEntry(bucket, sequence);
   }
 

@@ -100,7 +100,7 @@ export class Serving {
     // A resolve may delete; one count too many costs a getr another round, no more.
     if (entry.kind === EntryKind.Delete || entry.kind === EntryKind.Resolve) this.deletes += 1;
     if (entry.kind === EntryKind.Digest) {
-      this.host.onDigestEntry(this.primary.bucket.id, entry.sequence);
+      this.host.onDigestEntry(this.primary.bucket, entry.sequence);
     }
     this.participant.onCommitted(entry);
     this.coordinator.onCommitted(entry);

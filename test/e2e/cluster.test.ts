@@ -6,6 +6,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { Load } from '../../src/bench/load.js';
 import { type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
+import { MemberState } from '../../src/client/index.js';
 import { clientOf, newCluster, settled, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
@@ -165,6 +166,31 @@ describe('a fourth server', () => {
     await load.stop();
     expect(code).toBe(0);
     expect(load.failures).toEqual([]);
+    expect(await load.verify()).toEqual([]);
+  });
+});
+
+describe('a server whose disk was wiped', () => {
+  test('is a new one; the old one stays down, and nothing is lost (V7)', async () => {
+    const cluster = newCluster(temporaryDirectory(), ['--replace-after', '3s']);
+    await cluster.start(3);
+    await settled(cluster, 3);
+    const client = await clientOf(cluster);
+    load = new Load(client, 64, RECORDS, VALUE_BYTES);
+    await load.fill();
+    const [first] = cluster.servers;
+    if (first?.ports === null || first === undefined) throw new Error('there is no server');
+    const { id } = first.ports;
+    await first.kill();
+    rmSync(join(first.directory, 'data'), { recursive: true });
+    first.spawn();
+    await first.ready();
+    expect(first.ports.id).not.toBe(id);
+    const status = await settled(cluster, 3);
+    expect(status.members).toHaveLength(4);
+    const gone = status.members.find(({ member }) => member?.id === id);
+    expect(gone?.member?.state).not.toBe(MemberState.Up);
+    expect(gone?.buckets).toBe(0);
     expect(await load.verify()).toEqual([]);
   });
 });

@@ -11,6 +11,9 @@ const CASES: readonly (readonly [seed: number, cause: string])[] = [
   [13, 'a delete that found nothing was logged with no version of its own'],
   [1169, 'a late copy of a delete that had found nothing deleted a later value'],
   [1305, 'the same, after a fail-over'],
+  [400089, 'digests of an entry that was logged before the replica was in sync were compared'],
+  [504976, 'a restarted replica digested a state that already had effects of later entries'],
+  [505737, 'the same, many faults later'],
 ];
 
 test.each(CASES)('seed %d: %s', (seed) => {
