@@ -61,6 +61,10 @@ def main():
             account = kvs.Get(kv_pb2.GetRequest(key=b"account %d" % at), timeout=10)
             assert (account.value, account.version) == (b"100", committed.version)
         assert not kvs.Get(kv_pb2.GetRequest(key=b"k"), timeout=10).found
+        names = [b"account %d" % at for at in range(10)] + [b"k"]
+        together = kvs.GetR(kv_pb2.GetRRequest(keys=names), timeout=10)
+        assert {record.version for record in together.records} == {committed.version}
+        assert len(together.records) == 10
 
         assert kvs.Delete(kv_pb2.DeleteRequest(key=b"account 1"), timeout=10).deleted
         assert not kvs.Delete(kv_pb2.DeleteRequest(key=b"account 1"), timeout=10).deleted
