@@ -5,6 +5,7 @@ import { type Command, CommanderError, InvalidArgumentError } from 'commander';
 import { LIMITS } from '../core/refusal.js';
 import { addBulkCommands } from './commands-bulk.js';
 import { addClusterCommands } from './commands-cluster.js';
+import { addRebalanceCommands } from './commands-rebalance.js';
 import { addDataCommands } from './commands-data.js';
 import { Exit, type Failure, failureOf } from './exit-code.js';
 import { applyConfig, makeProgram, parseDuration, setting, usageFailure } from './options.js';
@@ -38,6 +39,7 @@ export async function run(argv: string[], surroundings: Surroundings): Promise<n
   addDataCommands(program, session);
   addBulkCommands(program, session);
   addClusterCommands(program, session);
+  addRebalanceCommands(program, session);
   try {
     await untilInterrupted(program.parseAsync(argv, { from: 'user' }), surroundings.interrupted);
     return surroundings.interrupted.aborted ? Exit.Interrupted : session.exitCode;

@@ -32,33 +32,6 @@ export function addClusterCommands(program: Command, session: Session): void {
     .argument('<key>')
     .addHelpText('after', '\nExample:\n  $ kvs-client locate greeting')
     .action((key: string) => showLocation(session, key));
-  program
-    .command('server')
-    .description('take a server out')
-    .command('remove')
-    .description('give a server that is down up for good')
-    .argument('<id>', 'as `members` shows it')
-    .addOption(
-      setting('--accept-data-loss', 'give up the buckets of which it has the only in-sync copy'),
-    )
-    .addHelpText(
-      'after',
-      '\nExample:\n  $ kvs-client server remove 48c92279-1bcf-41ae-b576-8be37fe3fc23',
-    )
-    .action((id: string, options: { acceptDataLoss?: boolean }) =>
-      removeServer(session, id, options.acceptDataLoss === true),
-    );
-}
-
-async function removeServer(session: Session, id: string, acceptDataLoss: boolean): Promise<void> {
-  await session.withClient(async (client) => {
-    const { epoch, buckets, bucketsLost } = await client.removeServer(id, { acceptDataLoss });
-    const lost = bucketsLost === 0 ? 'none lost' : `${plural(bucketsLost, 'bucket')} lost`;
-    await session.output.result(
-      { id, epoch, buckets, buckets_lost: bucketsLost },
-      `removed ${id} at epoch ${epoch}: it had ${plural(buckets, 'replica')}, ${lost}`,
-    );
-  });
 }
 
 async function showStatus(session: Session): Promise<void> {
@@ -105,6 +78,9 @@ function changeFields(change: ViewChangeStatus): Record<string, unknown> {
     replicas_least: change.replicasLeast,
     seconds: change.elapsedMs / 1000,
     from_epoch: change.fromEpoch,
+    waits_for: change.waitsFor,
+    paused: change.paused,
+    rate_bytes: change.rateBytes,
   };
 }
 
@@ -135,13 +111,14 @@ function health(output: Output, answer: GetStatusResponse, up: number, down: num
 
 /** How far a view change is, for people. */
 export function changeLine(change: ViewChangeStatus): string {
-  if (change.phase === 'idle') return 'none';
+  if (change.phase === 'idle') return change.paused ? 'none; rebalancing is paused' : 'none';
   const { replicasPlanned, replicasMoved, recordsPlanned, recordsMoved } = change;
   const percent = Math.floor((100 * replicasMoved) / Math.max(1, replicasPlanned));
   return (
     `${change.phase}: ${count(replicasMoved)} of ${plural(replicasPlanned, 'replica')} ` +
     `(${percent} %), ${count(recordsMoved)} of ${plural(recordsPlanned, 'record')}, ` +
-    `${size(change.bytesMoved)}, ${(change.elapsedMs / 1000).toFixed(1)} s`
+    `${size(change.bytesMoved)}, ${(change.elapsedMs / 1000).toFixed(1)} s` +
+    (change.waitsFor === '' ? '' : `; waits: ${change.waitsFor}`)
   );
 }
 
@@ -183,24 +160,34 @@ async function showMembers(session: Session): Promise<void> {
 function membersOfStatus(answer: GetStatusResponse): MemberRow[] {
   return answer.members.flatMap(({ member, buckets, primaries, records, bytes }) => {
     if (member === undefined) return [];
-    const { id, address, state, zone, weight } = member;
+    const { id, address, zone, weight } = member;
     const held = { buckets, primaries, records, bytes };
-    return [{ id, address, state: stateName(state), zone, weight, ...held }];
+    return [{ id, address, state: stateOf(member, buckets), zone, weight, ...held }];
   });
 }
 
 function membersOfView(view: View): MemberRow[] {
-  return Array.from(view.members.values(), ({ ordinal, id, address, state, zone, weight }) => {
+  return Array.from(view.members.values(), (member) => {
+    const { ordinal, id, address, zone, weight } = member;
     const held = view.rows.filter(({ replicas }) => replicas.includes(ordinal));
     const primaries = held.filter(({ replicas }) => replicas[0] === ordinal).length;
     const counts = { buckets: held.length, primaries, records: null, bytes: null };
-    return { id, address, state: stateName(state), zone, weight, ...counts };
+    return { id, address, state: stateOf(member, held.length), zone, weight, ...counts };
   });
 }
 
 function stateName(state: number | undefined): string {
   const names = { [MemberState.Up]: 'up', [MemberState.Down]: 'down' } as const;
   return names[state as keyof typeof names] ?? 'replaced';
+}
+
+/** As `stateName`; of one that is drained, that it is. */
+function stateOf(
+  { state, drained }: { readonly state: number; readonly drained: boolean },
+  buckets: number,
+): string {
+  if (!drained || state !== MemberState.Up) return stateName(state);
+  return buckets > 0 ? 'draining' : 'drained';
 }
 
 async function showView(session: Session, watch: boolean): Promise<void> {

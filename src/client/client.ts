@@ -15,7 +15,8 @@ import { Code, LIMITS } from '../core/refusal.js';
 import { objection } from '../core/validate.js';
 import type { View } from '../core/view.js';
 import { KvsError } from '../transport/status.js';
-import type { GetStatusResponse, RemoveServerResponse } from '../wire/gen/kvs/v1/leader.js';
+import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
+import { Admin } from './admin.js';
 import { Numbering } from './numbering.js';
 import { Router } from './router.js';
 import { ViewSource } from './views.js';
@@ -120,6 +121,8 @@ const SCANS_AT_ONCE = 8;
  * await kvs.set('greeting', 'hello');
  */
 export class KvsClient {
+  /** For operators: take servers out, steer the rebalance. */
+  readonly admin: Admin;
   private readonly id = randomBytes(16).toString('latin1');
   private readonly numbering = new Numbering();
   private readonly router: Router;
@@ -130,6 +133,7 @@ export class KvsClient {
     private readonly timeoutMs: number,
   ) {
     this.router = new Router(views, doors);
+    this.admin = new Admin(views);
   }
 
   /**
@@ -210,17 +214,6 @@ export class KvsClient {
   /** What the view leader says of the cluster. */
   status(): Promise<GetStatusResponse> {
     return this.views.status();
-  }
-
-  /**
-   * Give a server that is down up for good. Refused (`DATA_LOSS`) while it has the only in-sync
-   * copy of a bucket, unless the loss is accepted: such buckets begin anew, empty.
-   */
-  removeServer(
-    id: string,
-    options: { readonly acceptDataLoss?: boolean } = {},
-  ): Promise<RemoveServerResponse> {
-    return this.views.removeServer(id, options.acceptDataLoss === true);
   }
 
   /** The newest view known, from the view leader or a server. */

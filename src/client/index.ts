@@ -13,5 +13,6 @@ export {
   type WriteOptions,
   type Written,
 } from './client.js';
+export { Admin, type RebalanceSteering } from './admin.js';
 export { KvsError } from '../transport/status.js';
 export { type BucketRow, type Member, MemberState, type View } from '../core/view.js';

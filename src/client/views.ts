@@ -8,15 +8,18 @@ import { channelOptions, insecure } from '../transport/channel.js';
 import { codeOf, KvsError, reasonOf } from '../transport/status.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import { KeyValueServiceClient } from '../wire/gen/kvs/v1/kv.js';
-import {
-  type GetStatusResponse,
-  LeaderServiceClient,
-  type RemoveServerResponse,
-} from '../wire/gen/kvs/v1/leader.js';
+import { type GetStatusResponse, LeaderServiceClient } from '../wire/gen/kvs/v1/leader.js';
 
 const LEADER_PORT = 7400;
 const RETRY_MS = 100;
 const CALL_MS = 1000;
+
+/** The arguments of a unary call after its request. */
+export type Deliver<R> = [
+  metadata: Metadata,
+  options: { deadline: number },
+  done: (error: ServiceError | null, response: R) => void,
+];
 
 /**
  * Keeps the newest view: followed from the view leader while that lives, asked of a server when an
@@ -90,19 +93,21 @@ export class ViewSource {
     throw this.unreachable();
   }
 
-  /** See `KvsClient.removeServer`. */
-  async removeServer(id: string, acceptDataLoss: boolean): Promise<RemoveServerResponse> {
+  /** Have the view leader do something; whoever of them answers first in turn. */
+  async askLeader<R>(
+    start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown,
+  ): Promise<R> {
+    if (this.leaders.length === 0) {
+      throw KvsError.ofCode(Code.Invalid, 'this is for the view leader to do; name it');
+    }
     for (const address of this.leaders) {
-      const answer = await new Promise<RemoveServerResponse | ServiceError>((resolve) => {
+      const answer = await new Promise<{ response: R } | ServiceError>((resolve) => {
         const options = { deadline: Date.now() + this.timeoutMs };
-        this.leaderClient(address).removeServer(
-          { id, acceptDataLoss },
-          new Metadata(),
-          options,
-          (error, response) => resolve(error ?? response),
-        );
+        const done = (error: ServiceError | null, response: R): void =>
+          resolve(error ?? { response });
+        start(this.leaderClient(address), [new Metadata(), options, done]);
       });
-      if (!(answer instanceof Error)) return answer;
+      if (!(answer instanceof Error)) return answer.response;
       if (answer.code === status.FAILED_PRECONDITION) {
         const hint = '`kvs-client members` lists the servers';
         throw KvsError.ofProcess(codeOf(answer), answer.details, hint, answer);

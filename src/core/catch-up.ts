@@ -9,6 +9,7 @@ import {
   type SnapshotAck,
   SnapshotChunk,
 } from './message.js';
+import { sizeOf } from './operation.js';
 import type { Primary } from './primary.js';
 import { isUp } from './view.js';
 
@@ -42,7 +43,8 @@ export class CatchUp {
     follower.match = 0;
     follower.sentMs = -Infinity;
     // One that is down would only keep a permit from others.
-    if (!isUp(host.view, follower.ordinal) || !host.beginTransfer()) return;
+    if (!isUp(host.view, follower.ordinal) || this.paused) return;
+    if (!host.beginTransfer()) return;
     follower.permit = true;
     follower.probes += 1;
     follower.sentMs = host.now;
@@ -101,8 +103,8 @@ export class CatchUp {
     if (follower === undefined || transfer === null || transfer === undefined) return;
     const { chunk } = transfer;
     if (message.transfer !== transfer.transfer || message.index !== chunk?.index) return;
-    const bytes = chunk.records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
-    this.host.spend(follower.ordinal, chunk.records.length, bytes);
+    const bytes = sizeOf(chunk.records);
+    this.host.sent(follower.ordinal, chunk.records.length, bytes);
     follower.recordsSent += chunk.records.length;
     follower.bytesSent += bytes;
     if (!chunk.last) {
@@ -152,6 +154,14 @@ export class CatchUp {
       else if (follower.mode === 'log' && quiet && !follower.reading) this.retryLog(follower);
     }
     this.propose();
+  }
+
+  /** The bucket has all its replicas, and is only to be moved: that waits while it is paused. */
+  private get paused(): boolean {
+    const { rows, parameters } = this.host.view;
+    const row = rows[this.primary.bucket.id];
+    if (!parameters.rebalancePaused || row === undefined) return false;
+    return row.replicas.length >= row.target.length;
   }
 
   /** One that cannot be reached is asked less and less often, and keeps no permit meanwhile. */
@@ -232,12 +242,16 @@ export class CatchUp {
   private readChunk(follower: Follower, transfer: Transfer): void {
     const { host, primary } = this;
     const { bucket } = primary;
-    if (host.transferBudget() < 0) {
+    if (host.transferBudget() < 0 || this.paused) {
       transfer.waiting = true;
       return;
     }
     transfer.waiting = false;
+    const { chunkBytes } = host.settings;
+    // Many transfers read at the same time: none may count on what another one takes.
+    host.charge(chunkBytes);
     const token = host.expect((completion) => {
+      host.charge((completion.type === 'scanned' ? sizeOf(completion.records) : 0) - chunkBytes);
       if (follower.transfer !== transfer) return;
       if (completion.type === 'damaged') {
         // Another replica will be the primary; if there is none, this is tried again.
@@ -260,7 +274,6 @@ export class CatchUp {
       follower.sentMs = host.now;
       host.send(follower.ordinal, transfer.chunk);
     });
-    const { chunkBytes } = host.settings;
     host.outbox.scan(token, bucket.id, transfer.after, CHUNK_RECORDS, chunkBytes);
   }
 

@@ -73,7 +73,10 @@ export interface Host {
   shareView(to: Ordinal): void;
   /** Bytes that may go to learners now; negative when the rate is used up. */
   transferBudget(): number;
-  spend(to: Ordinal, records: number, bytes: number): void;
+  /** Take bytes of the budget before they are read; what was too much is given back. */
+  charge(bytes: number): void;
+  /** For the message vector: a learner has so much more. */
+  sent(to: Ordinal, records: number, bytes: number): void;
   /** A permit among the concurrent transfers, or false. */
   beginTransfer(): boolean;
   endTransfer(): void;

@@ -1,5 +1,5 @@
 import { Draft } from './draft.js';
-import type { BucketId, Epoch, Ordinal } from './ids.js';
+import type { Epoch, Ordinal } from './ids.js';
 import { type DetectorSettings, Detector } from './membership.js';
 import {
   type Heartbeat,
@@ -8,7 +8,9 @@ import {
   type Reconfigure,
   ViewUpdate,
 } from './message.js';
+import { candidates, Operator } from './operator.js';
 import { placeByRing } from './policy-ring.js';
+import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
 import { Progress } from './progress.js';
 import { BrokenLinks } from './reachability.js';
 import { type LeaderStatus, statusOf } from './status.js';
@@ -54,10 +56,6 @@ export type RegisterAnswer =
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
-export type Removal =
-  | { readonly ok: true; readonly buckets: number; readonly lost: number }
-  | { readonly ok: false; readonly code: string; readonly message: string };
-
 export interface LeaderAck {
   readonly type: 'ack';
   readonly epoch: Epoch;
@@ -97,6 +95,8 @@ export class ViewLeader {
   private readonly unheard = new Map<Ordinal, ReadonlyMap<Ordinal, number>>();
   private brake = '';
   private planMs = Infinity;
+  readonly operator: Operator;
+
   constructor(
     private readonly settings: LeaderSettings,
     recovered: View | null,
@@ -114,6 +114,13 @@ export class ViewLeader {
       atMs: 0,
     };
     this.draft = new Draft(view);
+    this.operator = new Operator(this.draft, {
+      plan: (at) => this.plan(at),
+      settleRows: (at) => this.settleRows(at),
+      forgetPlan: () => {
+        this.planMs = Infinity;
+      },
+    });
     for (const { ordinal, state } of view.members.values()) {
       this.detector.expect(ordinal, state === MemberState.Down, now);
     }
@@ -135,7 +142,9 @@ export class ViewLeader {
     const known = this.draft.memberById(request.id);
     const ordinal = known?.ordinal ?? this.draft.nextOrdinal();
     const { id, address, zone, weight, incarnation } = request;
-    const member = { ordinal, id, address, zone, weight, state: MemberState.Up, incarnation };
+    const drained = known?.drained ?? false;
+    const { Up } = MemberState;
+    const member = { ordinal, id, address, zone, weight, state: Up, incarnation, drained };
     this.leaving.delete(ordinal);
     this.detector.heard(ordinal, now);
     if (known === undefined) {
@@ -156,57 +165,9 @@ export class ViewLeader {
     else this.onReconfigure(from, message, now);
   }
 
-  /**
-   * An operator gives a server up for good. Buckets of which it has the only in-sync copy are lost:
-   * that must be accepted, and then they begin anew, empty (D6). What the server holds of them is
-   * void from then on, should it come back.
-   */
-  remove(id: string, acceptLoss: boolean, now: number): Removal {
-    const member = this.draft.memberById(id);
-    if (member === undefined) return cannot('UNKNOWN_SERVER', `there is no server ${id}`);
-    const { ordinal, state } = member;
-    if (state === MemberState.Up) {
-      return cannot('SERVER_IS_UP', `server ${id} is up; stop it first: it hands its buckets over`);
-    }
-    const held = this.draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
-    const lost = held.filter(([, { replicas }]) => replicas.length === 1);
-    if (lost.length > 0 && !acceptLoss) {
-      return cannot(
-        'DATA_LOSS',
-        `server ${id} has the only in-sync copy of ${lost.length} buckets of ` +
-          `${this.draft.rows().length}; nothing was changed; start it again, or give their ` +
-          'records up with --accept-data-loss',
-      );
-    }
-    if (!this.draft.members().some((other) => other.state === MemberState.Up)) {
-      return cannot('NO_SERVERS', 'no server is up that could take its place');
-    }
-    this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is removed`);
-    for (const [bucket, row] of held) {
-      const replicas = row.replicas.filter((other) => other !== ordinal);
-      this.draft.setRow(bucket, row, { ...row, replicas, sets: true }, '');
-    }
-    this.plan(now);
-    for (const [bucket] of lost) this.foundAnew(bucket);
-    this.settleRows(now);
-    return { ok: true, buckets: held.length, lost: lost.length };
-  }
-
-  private foundAnew(bucket: BucketId): void {
-    const row = this.draft.row(bucket);
-    if (row === undefined) return;
-    const up = row.target.filter((ordinal) => this.draft.isUp(ordinal));
-    const someone = this.draft.members().find(({ state }) => state === MemberState.Up);
-    const replicas = up.length > 0 || someone === undefined ? up : [someone.ordinal];
-    const { minInSync } = this.draft.parameters;
-    const floor = Math.min(minInSync, replicas.length);
-    this.draft.setRow(
-      bucket,
-      row,
-      { replicas, target: row.target, floor, sets: true },
-      'data given up',
-    );
-    this.draft.foundAnew(bucket);
+  /** What a membership that somebody thinks of would move. */
+  preview(supposed: Supposition): PreviewAnswer {
+    return previewOf(this.draft.view, this.reports.values(), supposed);
   }
 
   /** Call every 20–100 ms. */
@@ -408,7 +369,7 @@ export class ViewLeader {
   private plan(now: number): void {
     this.planMs = Infinity;
     const parameters = this.draft.parameters;
-    const servers = this.draft.members().filter(({ state }) => state !== MemberState.Replaced);
+    const servers = candidates(this.draft.members());
     if (servers.length === 0) return;
     const founding = !this.draft.isFounded;
     const previous = founding ? null : this.draft.rows().map(([, { target }]) => target);
@@ -463,7 +424,9 @@ export class ViewLeader {
 
   private takeParameters(wanted: ViewParameters): void {
     const { parameters } = this.draft.view;
-    const { replicaCount, minInSync, rebalanceRateBytes } = wanted;
+    const { replicaCount, minInSync } = wanted;
+    const steered = parameters.rateSteered;
+    const { rebalanceRateBytes } = steered ? parameters : wanted;
     if (
       parameters.replicaCount === replicaCount &&
       parameters.minInSync === minInSync &&
@@ -490,10 +453,6 @@ export class ViewLeader {
 }
 
 function refuse(code: string, message: string): RegisterAnswer {
-  return { ok: false, code, message };
-}
-
-function cannot(code: string, message: string): Removal {
   return { ok: false, code, message };
 }
 

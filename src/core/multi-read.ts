@@ -1,7 +1,14 @@
 import { bucketOf } from './hash.js';
 import type { Host } from './host.js';
 import type { Key } from './ids.js';
-import { ConditionKind, Operation, OperationKind, Result, type StoredRecord } from './operation.js';
+import {
+  ConditionKind,
+  Operation,
+  OperationKind,
+  Result,
+  sizeOf,
+  type StoredRecord,
+} from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 
 /** A `getr` of keys in several buckets, under way. */
@@ -136,10 +143,6 @@ export class MultiReads {
 export function tooMuch(bytes: number): string {
   const { getrBytes } = LIMITS;
   return `the values have ${bytes} bytes together; the limit of a getr is ${getrBytes} (3 MiB)`;
-}
-
-export function sizeOf(records: readonly StoredRecord[]): number {
-  return records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 }
 
 function partOf(

@@ -101,6 +101,11 @@ export interface StoredRecord {
   readonly version: Version;
 }
 
+/** Bytes of keys and values. */
+export function sizeOf(records: readonly StoredRecord[]): number {
+  return records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+}
+
 export const NO_RECORDS: readonly StoredRecord[] = [];
 
 /** The answer to one operation. One class with a fixed shape. */

@@ -50,6 +50,8 @@ function noView(): View {
     leaseMs: 0,
     graceMs: 0,
     rebalanceRateBytes: 0,
+    rateSteered: false,
+    rebalancePaused: false,
   };
   const members = new Map<Ordinal, Member>();
   return { clusterId: '', epoch: 0, parameters, members, rows: [], reason: '', atMs: 0 };
@@ -346,8 +348,11 @@ export class StorageServer implements Host {
     return this.view.parameters.rebalanceRateBytes === 0 ? 1 : this.budget;
   }
 
-  spend(to: Ordinal, records: number, bytes: number): void {
+  charge(bytes: number): void {
     this.budget -= bytes;
+  }
+
+  sent(to: Ordinal, records: number, bytes: number): void {
     this.reporter.sent(to, records, bytes);
   }
 

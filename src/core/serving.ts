@@ -5,8 +5,15 @@ import { Entry, EntryKind, type TransactionBody } from './entry.js';
 import type { Host } from './host.js';
 import type { ClientId, Key, Sequence, Version } from './ids.js';
 import type { DedupResult } from './message.js';
-import { partResult, sizeOf, tooMuch } from './multi-read.js';
-import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
+import { partResult, tooMuch } from './multi-read.js';
+import {
+  ConditionKind,
+  NO_RECORDS,
+  type Operation,
+  OperationKind,
+  Result,
+  sizeOf,
+} from './operation.js';
 import { Participant } from './participant.js';
 import type { Primary } from './primary.js';
 import { ReadHolds } from './read-holds.js';

@@ -11,6 +11,12 @@ export interface MemberStatus {
   readonly bytes: number;
   readonly primaryRecords: number;
   readonly silentMs: number;
+  /** Records of the running view change: to send to others and to get from them, and how many. */
+  readonly recordsToSend: number;
+  readonly recordsSent: number;
+  readonly bytesSent: number;
+  readonly recordsToGet: number;
+  readonly recordsGot: number;
 }
 
 export interface ViewChangeStatus {
@@ -23,6 +29,11 @@ export interface ViewChangeStatus {
   readonly replicasLeast: number;
   readonly elapsedMs: number;
   readonly fromEpoch: Epoch;
+  /** Why nothing moves although something should; '' when that is not so. */
+  readonly waitsFor: string;
+  readonly paused: boolean;
+  /** Bytes per second one server may send; 0 is unlimited. */
+  readonly rateBytes: number;
 }
 
 /** What the view leader tells an operator. */
@@ -113,8 +124,48 @@ function memberStatuses(view: View, { reports, silentMs }: StatusInputs): Member
       bytes: report?.bytes ?? 0,
       primaryRecords: report?.primaryRecords ?? 0,
       silentMs: Math.round(silentMs(ordinal)),
+      ...work(ordinal, reports),
     };
   });
+}
+
+/** A server's row and column of the message vectors. */
+function work(
+  server: Ordinal,
+  reports: StatusInputs['reports'],
+): Pick<
+  MemberStatus,
+  'recordsToSend' | 'recordsSent' | 'bytesSent' | 'recordsToGet' | 'recordsGot'
+> {
+  const sum = { recordsToSend: 0, recordsSent: 0, bytesSent: 0, recordsToGet: 0, recordsGot: 0 };
+  for (const [from, { transfers }] of reports) {
+    for (const { to, recordsPlanned, recordsSent, bytesSent } of transfers) {
+      if (from === server) {
+        sum.recordsToSend += recordsPlanned;
+        sum.recordsSent += recordsSent;
+        sum.bytesSent += bytesSent;
+      }
+      if (to !== server) continue;
+      sum.recordsToGet += recordsPlanned;
+      sum.recordsGot += recordsSent;
+    }
+  }
+  return sum;
+}
+
+/** Why nothing moves. */
+function waitsFor(view: View, { brake, waiting }: StatusInputs): string {
+  const learning = view.rows.filter((row) => learnersOf(row).length > 0);
+  if (brake !== '') return brake;
+  if (learning.length === 0) return waiting ? 'joins are gathered' : '';
+  const moves = learning.filter(({ replicas, target }) => replicas.length >= target.length);
+  if (view.parameters.rebalancePaused && moves.length > 0) {
+    return `rebalancing is paused: ${moves.length} buckets stay where they are`;
+  }
+  const isDown = (server: Ordinal): boolean => view.members.get(server)?.state !== MemberState.Up;
+  const down = new Set(learning.flatMap((row) => learnersOf(row).filter(isDown)));
+  if (down.size > 0) return `server ${Array.from(down).join(', ')} is down`;
+  return '';
 }
 
 function viewChange(view: View, inputs: StatusInputs): ViewChangeStatus {
@@ -137,5 +188,8 @@ function viewChange(view: View, inputs: StatusInputs): ViewChangeStatus {
     replicasLeast: progress.least,
     elapsedMs: progress.elapsedMs(now),
     fromEpoch: progress.fromEpoch,
+    waitsFor: waitsFor(view, inputs),
+    paused: view.parameters.rebalancePaused,
+    rateBytes: view.parameters.rebalanceRateBytes,
   };
 }

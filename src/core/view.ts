@@ -13,6 +13,8 @@ export interface Member {
   readonly weight: number;
   readonly state: MemberState;
   readonly incarnation: number;
+  /** It is to hold nothing; it serves until others do. */
+  readonly drained: boolean;
 }
 
 /** Who holds one bucket, and who should. Immutable; a change makes a new row. */
@@ -39,6 +41,10 @@ export interface ViewParameters {
   readonly graceMs: number;
   /** Bytes per second one server may send to learners; 0 is unlimited. */
   readonly rebalanceRateBytes: number;
+  /** An operator set the rate: the view leader's setting does not replace it. */
+  readonly rateSteered: boolean;
+  /** Nothing is copied that is only to be moved; what was lost is rebuilt. */
+  readonly rebalancePaused: boolean;
 }
 
 /** Everything that must be agreed, at one epoch. Immutable. */

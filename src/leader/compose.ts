@@ -72,6 +72,8 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
         leaseMs: options.leaseMs,
         graceMs: Math.ceil(options.leaseMs * (1 + options.maxDriftPercent / 100)),
         rebalanceRateBytes: options.rebalanceRateBytes,
+        rateSteered: false,
+        rebalancePaused: false,
       },
       downAfterMs: options.downAfterMs,
       replaceAfterMs: options.replaceAfterMs,

@@ -7,12 +7,13 @@ import {
   type LeaderSettings,
   type LeaderStatus,
   type RegisterAnswer,
-  type Removal,
   type Registrant,
   ViewLeader,
 } from '../core/leader.js';
 import type { Ordinal } from '../core/ids.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { Draining, Removal, Steering } from '../core/operator.js';
+import type { PreviewAnswer, Supposition } from '../core/preview.js';
 import type { View, ViewDelta } from '../core/view.js';
 import type { ViewStore } from '../viewstore/port.js';
 
@@ -64,10 +65,21 @@ export class LeaderDriver implements LeaderOutbox {
 
   /** Remove a server; resolves when that is durable. */
   async remove(id: string, acceptLoss: boolean): Promise<Removal> {
-    const removal = this.machine.remove(id, acceptLoss, performance.now());
-    this.flush();
-    await this.writing;
-    return removal;
+    return this.durably(this.machine.operator.remove(id, acceptLoss, performance.now()));
+  }
+
+  /** Drain a server, or stop draining it; resolves when that is durable. */
+  async drain(id: string, undo: boolean): Promise<Draining> {
+    return this.durably(this.machine.operator.drain(id, undo, performance.now()));
+  }
+
+  /** Steer the rebalance; resolves when that is durable. */
+  async steer(steering: Steering): Promise<void> {
+    return this.durably(this.machine.operator.steer(steering, performance.now()));
+  }
+
+  preview(supposed: Supposition): PreviewAnswer {
+    return this.machine.preview(supposed);
   }
 
   /** A server's stream is there: replies go to `reply` until `disconnect`. */
@@ -136,6 +148,13 @@ export class LeaderDriver implements LeaderOutbox {
       this.servers.get(to)?.(message);
     };
     void deliver();
+  }
+
+  /** The answer, once what it stands for is durable. */
+  private async durably<T>(answer: T): Promise<T> {
+    this.flush();
+    await this.writing;
+    return answer;
   }
 
   private tick(): void {

@@ -5,6 +5,8 @@ import { WireError } from '../wire/binary.js';
 import { leaderMessageFromWire } from '../wire/convert-leader.js';
 import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
 import type {
+  DrainServerRequest,
+  DrainServerResponse,
   HeartbeatRequest,
   HeartbeatResponse,
   LeaderServiceServer,
@@ -12,6 +14,8 @@ import type {
   RegisterResponse,
   RemoveServerRequest,
   RemoveServerResponse,
+  SteerRebalanceRequest,
+  SteerRebalanceResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 import type { LeaderDriver, LeaderReply } from './driver.js';
 import type { RecoveryDesk } from './recovery-desk.js';
@@ -49,6 +53,24 @@ export function leaderService(
       const driver = ready(done);
       if (driver !== null) void remove(driver, call.request, done);
     },
+    drainServer: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void drain(driver, call.request, done);
+    },
+    steerRebalance: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void steer(driver, call.request, done);
+    },
+    previewPlacement: (call, done) => {
+      const driver = ready(done);
+      if (driver === null) return;
+      const answer = driver.preview(call.request);
+      if (!answer.ok) done(preconditionError(answer.code, answer.message));
+      else {
+        const { moves, loads, replicasLeast, seconds } = answer.preview;
+        done(null, { moves: [...moves], loads: [...loads], replicasLeast, seconds });
+      }
+    },
     getStatus: (_call, done) => {
       const driver = ready(done);
       if (driver !== null) done(null, statusToWire(driver.status()));
@@ -65,6 +87,31 @@ async function remove(
   if (!removal.ok) done(preconditionError(removal.code, removal.message));
   else
     done(null, { epoch: driver.view.epoch, buckets: removal.buckets, bucketsLost: removal.lost });
+}
+
+async function drain(
+  driver: LeaderDriver,
+  { id, undo }: DrainServerRequest,
+  done: sendUnaryData<DrainServerResponse>,
+): Promise<void> {
+  const answer = await driver.drain(id, undo);
+  if (!answer.ok) done(preconditionError(answer.code, answer.message));
+  else done(null, { epoch: driver.view.epoch, buckets: answer.buckets });
+}
+
+async function steer(
+  driver: LeaderDriver,
+  { paused, rateBytes, cancel }: SteerRebalanceRequest,
+  done: sendUnaryData<SteerRebalanceResponse>,
+): Promise<void> {
+  await driver.steer({
+    cancel,
+    ...(paused !== undefined && { paused }),
+    ...(rateBytes !== undefined && { rateBytes }),
+  });
+  const { epoch, parameters } = driver.view;
+  const { rebalancePaused, rebalanceRateBytes } = parameters;
+  done(null, { epoch, paused: rebalancePaused, rateBytes: rebalanceRateBytes });
 }
 
 async function register(

@@ -97,6 +97,28 @@ const removeServer: Injector = (world, random) => {
   return `kill -9 server on host ${host.node}, remove it, back in ${backMs.toFixed(0)} ms`;
 };
 
+/** An operator empties a server, and changes his mind. */
+const drainServer: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const forMs = random.pick([50, 500, 3_000]);
+  world.leader.drain(host.disk.id, false);
+  world.clock.after(forMs, () => world.leader.drain(host.disk.id, true));
+  return `drain server on host ${host.node} for ${forMs} ms`;
+};
+
+/** An operator meddles with a rebalance. */
+const steerRebalance: Injector = (world, random) => {
+  const forMs = random.pick([20, 300, 2_000]);
+  if (random.chance(0.3)) {
+    world.leader.steer({ cancel: true });
+    return 'cancel the rebalance';
+  }
+  const rateBytes = random.pick([0, 2_000, 50_000]);
+  world.leader.steer({ paused: true, rateBytes });
+  world.clock.after(forMs, () => world.leader.steer({ paused: false }));
+  return `pause the rebalance for ${forMs} ms, then ${rateBytes} bytes a second`;
+};
+
 /** A record rots on one disk, while another replica is in sync and well. */
 const damageRecord: Injector = (world, random) => {
   const bucket = random.whole(0, world.settings.view.bucketCount - 1);
@@ -201,6 +223,8 @@ const INJECTORS: readonly Injector[] = [
   crashAtRecord,
   reweigh,
   removeServer,
+  drainServer,
+  steerRebalance,
   partition,
   cutLink,
   pauseServer,
@@ -252,7 +276,11 @@ export class Faults {
     this.over = true;
     world.network.calm();
     if (!world.leader.alive) world.restartLeader();
-    for (const host of world.hosts) host.start();
+    for (const host of world.hosts) {
+      host.start();
+      world.leader.drain(host.disk.id, true);
+    }
+    world.leader.steer({ paused: false });
   }
 
   private next(number = 1): void {

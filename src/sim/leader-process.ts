@@ -6,6 +6,7 @@ import {
   ViewLeader,
 } from '../core/leader.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { Steering } from '../core/operator.js';
 import type { View, ViewDelta } from '../core/view.js';
 import type { ProcessClock } from './clock.js';
 import { LEADER_NODE } from './network.js';
@@ -83,7 +84,22 @@ export class LeaderProcess implements LeaderOutbox {
   /** The operator gives a server up, if that loses nothing (D6). */
   remove(id: string): void {
     this.input((now) => {
-      this.machine.remove(id, false, now);
+      this.machine.operator.remove(id, false, now);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
+  /** The operator lets a server hand everything over, or no longer. */
+  drain(id: string, undo: boolean): void {
+    this.input((now) => {
+      this.machine.operator.drain(id, undo, now);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
+  steer(steering: Steering): void {
+    this.input((now) => {
+      this.machine.operator.steer(steering, now);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

@@ -61,6 +61,8 @@ export function drawSettings(random: Prng): Settings {
       leaseMs,
       graceMs: leaseMs * GRACE,
       rebalanceRateBytes: random.pick([0, 0, 2_000, 50_000]),
+      rateSteered: false,
+      rebalancePaused: false,
     },
     server: {
       heartbeatIntervalMs: random.pick([20, 50, 100]),

@@ -32,6 +32,8 @@ function writeParameters(out: ByteWriter, parameters: ViewParameters): void {
   out.number(parameters.leaseMs);
   out.number(parameters.graceMs);
   out.number(parameters.rebalanceRateBytes);
+  out.u8(parameters.rateSteered ? 1 : 0);
+  out.u8(parameters.rebalancePaused ? 1 : 0);
 }
 
 function readParameters(input: ByteReader): ViewParameters {
@@ -43,6 +45,8 @@ function readParameters(input: ByteReader): ViewParameters {
     leaseMs: input.number(),
     graceMs: input.number(),
     rebalanceRateBytes: input.number(),
+    rateSteered: input.u8() !== 0,
+    rebalancePaused: input.u8() !== 0,
   };
 }
 
@@ -54,6 +58,7 @@ function writeMember(out: ByteWriter, member: Member): void {
   out.number(member.weight);
   out.u8(member.state);
   out.u32(member.incarnation);
+  out.u8(member.drained ? 1 : 0);
 }
 
 function readMember(input: ByteReader): Member {
@@ -65,6 +70,7 @@ function readMember(input: ByteReader): Member {
     weight: input.number(),
     state: input.u8() as MemberState,
     incarnation: input.u32(),
+    drained: input.u8() !== 0,
   };
 }
 

@@ -12,6 +12,7 @@ const member = (ordinal: number, state: MemberState) => ({
   weight: 1,
   state,
   incarnation: 1,
+  drained: false,
 });
 
 const view: View = {
@@ -25,6 +26,8 @@ const view: View = {
     leaseMs: 700,
     graceMs: 800,
     rebalanceRateBytes: 0,
+    rateSteered: false,
+    rebalancePaused: false,
   },
   members: new Map([
     [1, member(1, MemberState.Up)],
@@ -38,7 +41,8 @@ const view: View = {
   atMs: 0,
 };
 
-const held = { buckets: 2, primaries: 2, records: 1500, bytes: 4096 };
+const work = { recordsToSend: 0, recordsSent: 0, bytesSent: 0, recordsToGet: 0, recordsGot: 0 };
+const held = { buckets: 2, primaries: 2, records: 1500, bytes: 4096, ...work };
 const status: GetStatusResponse = {
   clusterId: 'c',
   epoch: 5,
@@ -63,6 +67,9 @@ const status: GetStatusResponse = {
     replicasLeast: 3,
     elapsedMs: 1500,
     fromEpoch: 4,
+    waitsFor: '',
+    paused: false,
+    rateBytes: 0,
   },
   brake: '',
   warnings: ['one bucket has fewer copies than wanted'],

@@ -182,6 +182,8 @@ const PARAMETERS = {
   leaseMs: 700,
   graceMs: 800,
   rebalanceRateBytes: 0,
+  rateSteered: false,
+  rebalancePaused: false,
 };
 
 /** A view with one bucket. */
@@ -201,6 +203,7 @@ export function viewOf(epoch: number, row: BucketRow, members: readonly Ordinal[
           weight: 1,
           state: MemberState.Up,
           incarnation: 1,
+          drained: false,
         },
       ]),
     ),

@@ -1,126 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 
-import {
-  type LeaderOutbox,
-  type LeaderSettings,
-  type Registrant,
-  type RegisterAnswer,
-  ViewLeader,
-} from '../../src/core/leader.js';
-import { Heartbeat, Reconfigure } from '../../src/core/message.js';
-import { learnersOf, MemberState, type View } from '../../src/core/view.js';
-
-const SETTINGS: LeaderSettings = {
-  parameters: {
-    bucketCount: 32,
-    replicaCount: 3,
-    minInSync: 2,
-    policy: 'ring',
-    leaseMs: 700,
-    graceMs: 800,
-    rebalanceRateBytes: 0,
-  },
-  downAfterMs: 1000,
-  replaceAfterMs: 30_000,
-  startupGraceMs: 10_000,
-  joinWindowMs: 500,
-  handoverWindowMs: 200,
-};
-
-/** A view leader with servers that send heartbeats while they are in `alive`. */
-class Office implements LeaderOutbox {
-  now = 100_000;
-  readonly published: View[] = [];
-  readonly sent: { to: number; message: Parameters<LeaderOutbox['send']>[1] }[] = [];
-  readonly alive = new Map<number, number>();
-  /** What each server says of others. */
-  readonly unheard = new Map<number, number[]>();
-  readonly leader: ViewLeader;
-
-  constructor(recovered: View | null = null, settings: Partial<LeaderSettings> = {}) {
-    this.leader = new ViewLeader({ ...SETTINGS, ...settings }, recovered, 'cluster', this.now);
-  }
-
-  publish(_delta: unknown, view: View): void {
-    this.published.push(view);
-  }
-
-  send(to: number, message: Parameters<LeaderOutbox['send']>[1]): void {
-    this.sent.push({ to, message });
-  }
-
-  get view(): View {
-    return this.leader.view;
-  }
-
-  register(server: number, more: Partial<Registrant> = {}): RegisterAnswer {
-    const request = {
-      id: `id ${server}`,
-      address: `host:${server}`,
-      zone: '',
-      weight: 1,
-      incarnation: 1,
-      clusterId: '',
-      epoch: 0,
-      ...more,
-    };
-    const answer = this.leader.register(request, this.now);
-    if (answer.ok) this.alive.set(answer.ordinal, request.incarnation);
-    this.leader.flush(this.now, this.now, this);
-    return answer;
-  }
-
-  beat(server: number, incarnation: number, leaving = false, damaged: number[] = []): void {
-    const { epoch } = this.view;
-    const unheard = this.unheard.get(server) ?? [];
-    const beat = new Heartbeat(
-      server,
-      incarnation,
-      epoch,
-      0,
-      0,
-      0,
-      [],
-      leaving,
-      unheard,
-      damaged,
-      [],
-    );
-    this.leader.step(server, beat, this.now, this);
-    this.leader.flush(this.now, this.now, this);
-  }
-
-  pass(ms: number): void {
-    for (let passed = 0; passed < ms; passed += 50) {
-      this.now += 50;
-      for (const [server, incarnation] of this.alive) this.beat(server, incarnation);
-      this.leader.tick(this.now);
-      this.leader.flush(this.now, this.now, this);
-    }
-  }
-
-  /** Every primary says that its first learner has caught up. */
-  admitAll(): void {
-    for (const [bucket, row] of this.view.rows.entries()) {
-      const learner = learnersOf(row)[0];
-      if (learner === undefined) continue;
-      const request = new Reconfigure(bucket, row.epoch, learner, 10, 100);
-      this.leader.step(row.replicas[0]!, request, this.now, this);
-    }
-    this.leader.flush(this.now, this.now, this);
-  }
-
-  state(server: number): number | undefined {
-    return this.view.members.get(server)?.state;
-  }
-}
-
-function founded(servers: number): Office {
-  const office = new Office();
-  for (let server = 1; server <= servers; server += 1) office.register(server);
-  office.pass(1000);
-  return office;
-}
+import { Reconfigure } from '../../src/core/message.js';
+import { learnersOf, MemberState } from '../../src/core/view.js';
+import { founded, Office } from './office.js';
 
 describe('registration', () => {
   test('servers that join together found the cluster in one epoch', () => {
@@ -303,8 +185,10 @@ describe('failure', () => {
 describe('removing a server', () => {
   test('that is up, or unknown, is refused', () => {
     const office = founded(3);
-    expect(office.leader.remove('id 1', true, office.now)).toMatchObject({ code: 'SERVER_IS_UP' });
-    expect(office.leader.remove('nobody', true, office.now)).toMatchObject({
+    expect(office.operator.remove('id 1', true, office.now)).toMatchObject({
+      code: 'SERVER_IS_UP',
+    });
+    expect(office.operator.remove('nobody', true, office.now)).toMatchObject({
       code: 'UNKNOWN_SERVER',
     });
   });
@@ -313,7 +197,10 @@ describe('removing a server', () => {
     const office = founded(4);
     office.alive.delete(2);
     office.pass(1200);
-    expect(office.leader.remove('id 2', false, office.now)).toMatchObject({ ok: true, lost: 0 });
+    expect(office.operator.remove('id 2', false, office.now)).toMatchObject({
+      ok: true,
+      lost: 0,
+    });
     office.pass(50);
     expect(office.state(2)).toBe(MemberState.Replaced);
     const { rows } = office.view;
@@ -332,11 +219,11 @@ describe('removing a server', () => {
     office.pass(8000);
     expect(office.state(2)).toBe(MemberState.Down);
     const before = office.view;
-    const refused = office.leader.remove('id 2', false, office.now);
+    const refused = office.operator.remove('id 2', false, office.now);
     expect(refused).toMatchObject({ ok: false, code: 'DATA_LOSS' });
     expect(refused.ok ? '' : refused.message).toMatch(/only in-sync copy of 32 buckets of 32/);
     expect(office.view).toBe(before);
-    const removed = office.leader.remove('id 2', true, office.now);
+    const removed = office.operator.remove('id 2', true, office.now);
     expect(removed).toMatchObject({ ok: true, buckets: 32, lost: 32 });
     office.pass(50);
     for (const { replicas, epoch, founded: anew } of office.view.rows) {

@@ -29,6 +29,8 @@ const SETTINGS: Settings = {
     leaseMs: 700,
     graceMs: 805,
     rebalanceRateBytes: 0,
+    rateSteered: false,
+    rebalancePaused: false,
   },
   server: DEFAULT_SERVER_SETTINGS,
   leader: {

@@ -86,6 +86,7 @@ const member = fc.record({
   weight: fc.double({ min: 0, max: 100, noNaN: true }),
   state: fc.constantFrom(...Object.values(MemberState)),
   incarnation: small,
+  drained: fc.boolean(),
 });
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
@@ -98,6 +99,8 @@ const view: fc.Arbitrary<View> = fc.record({
     leaseMs: count,
     graceMs: count,
     rebalanceRateBytes: count,
+    rateSteered: fc.boolean(),
+    rebalancePaused: fc.boolean(),
   }),
   members: fc
     .uniqueArray(member, { selector: ({ ordinal }) => ordinal, maxLength: 3 })

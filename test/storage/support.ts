@@ -71,6 +71,8 @@ export function view(epoch: number): View {
       leaseMs: 1,
       graceMs: 2,
       rebalanceRateBytes: 0,
+      rateSteered: false,
+      rebalancePaused: false,
     },
     members: new Map(),
     rows: [],

@@ -20,6 +20,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     weight: 1.5,
     state: MemberState.Up,
     incarnation: epoch,
+    drained: false,
   };
   const rows = Array.from({ length: 8 }, () => {
     return { epoch, replicas: [1], target: [1, 2], floor: 1, founded: 0 };

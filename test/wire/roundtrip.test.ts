@@ -88,6 +88,8 @@ const parameters = fc.record({
   leaseMs: small,
   graceMs: small,
   rebalanceRateBytes: whole,
+  rateSteered: fc.boolean(),
+  rebalancePaused: fc.boolean(),
 });
 const row = fc.record({
   epoch: whole,
@@ -104,6 +106,7 @@ const member = fc.record({
   weight: fc.double({ noNaN: true, min: 0.25, max: 8 }),
   state: fc.constantFrom(...Object.values(MemberState)),
   incarnation: small,
+  drained: fc.boolean(),
 });
 const members = some(member).map((list) => new Map(list.map((one) => [one.ordinal, one])));
 const view: fc.Arbitrary<View> = fc.record({

@@ -63,6 +63,70 @@ export interface RemoveServerResponse {
   bucketsLost: number;
 }
 
+export interface DrainServerRequest {
+  id: string;
+  /** It gets its share again. */
+  undo: boolean;
+}
+
+export interface DrainServerResponse {
+  epoch: number;
+  /** Replicas that it holds now. */
+  buckets: number;
+}
+
+export interface SteerRebalanceRequest {
+  paused?:
+    | boolean
+    | undefined;
+  /** Bytes per second that one server may send to learners; 0 is unlimited. */
+  rateBytes?:
+    | number
+    | undefined;
+  /** What is not moved yet stays where it is. Lost replicas are still rebuilt. */
+  cancel: boolean;
+}
+
+export interface SteerRebalanceResponse {
+  epoch: number;
+  paused: boolean;
+  rateBytes: number;
+}
+
+export interface PreviewPlacementRequest {
+  /** New servers of weight 1. */
+  added: number;
+  /** Ids of servers that would hold nothing. */
+  without: string[];
+}
+
+export interface PreviewPlacementResponse {
+  moves: PreviewMove[];
+  loads: PreviewLoad[];
+  /** The fewest replicas that any way to the new loads moves. */
+  replicasLeast: number;
+  /** At the present rate; 0 when it is unlimited. */
+  seconds: number;
+}
+
+/** What one server would send to another. Records and bytes are estimates. */
+export interface PreviewMove {
+  from: number;
+  /** Above every ordinal of the view: a new server. */
+  to: number;
+  replicas: number;
+  records: number;
+  bytes: number;
+}
+
+export interface PreviewLoad {
+  server: number;
+  replicasBefore: number;
+  replicasAfter: number;
+  primariesBefore: number;
+  primariesAfter: number;
+}
+
 export interface HeartbeatRequest {
   message: { $case: "heartbeat"; value: Heartbeat } | { $case: "reconfigure"; value: Reconfigure } | undefined;
 }
@@ -158,6 +222,12 @@ export interface MemberStatus {
   primaryRecords: number;
   /** Milliseconds since the last heartbeat, as the view leader counts. */
   silentMs: number;
+  /** Its row and its column of the message vectors of the running view change. */
+  recordsToSend: number;
+  recordsSent: number;
+  bytesSent: number;
+  recordsToGet: number;
+  recordsGot: number;
 }
 
 export interface ViewChangeStatus {
@@ -174,6 +244,11 @@ export interface ViewChangeStatus {
   replicasLeast: number;
   elapsedMs: number;
   fromEpoch: number;
+  /** Why nothing moves although something should; empty when that is not so. */
+  waitsFor: string;
+  paused: boolean;
+  /** Bytes per second that one server may send; 0 is unlimited. */
+  rateBytes: number;
 }
 
 export interface GetStatusResponse {
@@ -698,6 +773,874 @@ export const RemoveServerResponse: MessageFns<RemoveServerResponse> = {
     message.epoch = object.epoch ?? 0;
     message.buckets = object.buckets ?? 0;
     message.bucketsLost = object.bucketsLost ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrainServerRequest(): DrainServerRequest {
+  return { id: "", undo: false };
+}
+
+export const DrainServerRequest: MessageFns<DrainServerRequest> = {
+  encode(message: DrainServerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.undo !== false) {
+      writer.uint32(16).bool(message.undo);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainServerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainServerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.undo = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrainServerRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      undo: isSet(object.undo) ? globalThis.Boolean(object.undo) : false,
+    };
+  },
+
+  toJSON(message: DrainServerRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.undo !== false) {
+      obj.undo = message.undo;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DrainServerRequest>, I>>(base?: I): DrainServerRequest {
+    return DrainServerRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainServerRequest>, I>>(object: I): DrainServerRequest {
+    const message = createBaseDrainServerRequest();
+    message.id = object.id ?? "";
+    message.undo = object.undo ?? false;
+    return message;
+  },
+};
+
+function createBaseDrainServerResponse(): DrainServerResponse {
+  return { epoch: 0, buckets: 0 };
+}
+
+export const DrainServerResponse: MessageFns<DrainServerResponse> = {
+  encode(message: DrainServerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.buckets !== 0) {
+      writer.uint32(16).uint32(message.buckets);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainServerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainServerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.buckets = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrainServerResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      buckets: isSet(object.buckets) ? globalThis.Number(object.buckets) : 0,
+    };
+  },
+
+  toJSON(message: DrainServerResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.buckets !== 0) {
+      obj.buckets = Math.round(message.buckets);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DrainServerResponse>, I>>(base?: I): DrainServerResponse {
+    return DrainServerResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainServerResponse>, I>>(object: I): DrainServerResponse {
+    const message = createBaseDrainServerResponse();
+    message.epoch = object.epoch ?? 0;
+    message.buckets = object.buckets ?? 0;
+    return message;
+  },
+};
+
+function createBaseSteerRebalanceRequest(): SteerRebalanceRequest {
+  return { paused: undefined, rateBytes: undefined, cancel: false };
+}
+
+export const SteerRebalanceRequest: MessageFns<SteerRebalanceRequest> = {
+  encode(message: SteerRebalanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.paused !== undefined) {
+      writer.uint32(8).bool(message.paused);
+    }
+    if (message.rateBytes !== undefined) {
+      writer.uint32(16).uint64(message.rateBytes);
+    }
+    if (message.cancel !== false) {
+      writer.uint32(24).bool(message.cancel);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SteerRebalanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSteerRebalanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rateBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cancel = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SteerRebalanceRequest {
+    return {
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : undefined,
+      rateBytes: isSet(object.rateBytes)
+        ? globalThis.Number(object.rateBytes)
+        : isSet(object.rate_bytes)
+        ? globalThis.Number(object.rate_bytes)
+        : undefined,
+      cancel: isSet(object.cancel) ? globalThis.Boolean(object.cancel) : false,
+    };
+  },
+
+  toJSON(message: SteerRebalanceRequest): unknown {
+    const obj: any = {};
+    if (message.paused !== undefined) {
+      obj.paused = message.paused;
+    }
+    if (message.rateBytes !== undefined) {
+      obj.rateBytes = Math.round(message.rateBytes);
+    }
+    if (message.cancel !== false) {
+      obj.cancel = message.cancel;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SteerRebalanceRequest>, I>>(base?: I): SteerRebalanceRequest {
+    return SteerRebalanceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SteerRebalanceRequest>, I>>(object: I): SteerRebalanceRequest {
+    const message = createBaseSteerRebalanceRequest();
+    message.paused = object.paused ?? undefined;
+    message.rateBytes = object.rateBytes ?? undefined;
+    message.cancel = object.cancel ?? false;
+    return message;
+  },
+};
+
+function createBaseSteerRebalanceResponse(): SteerRebalanceResponse {
+  return { epoch: 0, paused: false, rateBytes: 0 };
+}
+
+export const SteerRebalanceResponse: MessageFns<SteerRebalanceResponse> = {
+  encode(message: SteerRebalanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.paused !== false) {
+      writer.uint32(16).bool(message.paused);
+    }
+    if (message.rateBytes !== 0) {
+      writer.uint32(24).uint64(message.rateBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SteerRebalanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSteerRebalanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rateBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SteerRebalanceResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      rateBytes: isSet(object.rateBytes)
+        ? globalThis.Number(object.rateBytes)
+        : isSet(object.rate_bytes)
+        ? globalThis.Number(object.rate_bytes)
+        : 0,
+    };
+  },
+
+  toJSON(message: SteerRebalanceResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.rateBytes !== 0) {
+      obj.rateBytes = Math.round(message.rateBytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SteerRebalanceResponse>, I>>(base?: I): SteerRebalanceResponse {
+    return SteerRebalanceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SteerRebalanceResponse>, I>>(object: I): SteerRebalanceResponse {
+    const message = createBaseSteerRebalanceResponse();
+    message.epoch = object.epoch ?? 0;
+    message.paused = object.paused ?? false;
+    message.rateBytes = object.rateBytes ?? 0;
+    return message;
+  },
+};
+
+function createBasePreviewPlacementRequest(): PreviewPlacementRequest {
+  return { added: 0, without: [] };
+}
+
+export const PreviewPlacementRequest: MessageFns<PreviewPlacementRequest> = {
+  encode(message: PreviewPlacementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.added !== 0) {
+      writer.uint32(8).uint32(message.added);
+    }
+    for (const v of message.without) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewPlacementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewPlacementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.added = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.without.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewPlacementRequest {
+    return {
+      added: isSet(object.added) ? globalThis.Number(object.added) : 0,
+      without: globalThis.Array.isArray(object?.without) ? object.without.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: PreviewPlacementRequest): unknown {
+    const obj: any = {};
+    if (message.added !== 0) {
+      obj.added = Math.round(message.added);
+    }
+    if (message.without?.length) {
+      obj.without = message.without;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PreviewPlacementRequest>, I>>(base?: I): PreviewPlacementRequest {
+    return PreviewPlacementRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PreviewPlacementRequest>, I>>(object: I): PreviewPlacementRequest {
+    const message = createBasePreviewPlacementRequest();
+    message.added = object.added ?? 0;
+    message.without = object.without?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBasePreviewPlacementResponse(): PreviewPlacementResponse {
+  return { moves: [], loads: [], replicasLeast: 0, seconds: 0 };
+}
+
+export const PreviewPlacementResponse: MessageFns<PreviewPlacementResponse> = {
+  encode(message: PreviewPlacementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.moves) {
+      PreviewMove.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.loads) {
+      PreviewLoad.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.replicasLeast !== 0) {
+      writer.uint32(24).uint32(message.replicasLeast);
+    }
+    if (message.seconds !== 0) {
+      writer.uint32(33).double(message.seconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewPlacementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewPlacementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.moves.push(PreviewMove.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.loads.push(PreviewLoad.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.replicasLeast = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.seconds = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewPlacementResponse {
+    return {
+      moves: globalThis.Array.isArray(object?.moves) ? object.moves.map((e: any) => PreviewMove.fromJSON(e)) : [],
+      loads: globalThis.Array.isArray(object?.loads) ? object.loads.map((e: any) => PreviewLoad.fromJSON(e)) : [],
+      replicasLeast: isSet(object.replicasLeast)
+        ? globalThis.Number(object.replicasLeast)
+        : isSet(object.replicas_least)
+        ? globalThis.Number(object.replicas_least)
+        : 0,
+      seconds: isSet(object.seconds) ? globalThis.Number(object.seconds) : 0,
+    };
+  },
+
+  toJSON(message: PreviewPlacementResponse): unknown {
+    const obj: any = {};
+    if (message.moves?.length) {
+      obj.moves = message.moves.map((e) => PreviewMove.toJSON(e));
+    }
+    if (message.loads?.length) {
+      obj.loads = message.loads.map((e) => PreviewLoad.toJSON(e));
+    }
+    if (message.replicasLeast !== 0) {
+      obj.replicasLeast = Math.round(message.replicasLeast);
+    }
+    if (message.seconds !== 0) {
+      obj.seconds = floatToJson(message.seconds);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PreviewPlacementResponse>, I>>(base?: I): PreviewPlacementResponse {
+    return PreviewPlacementResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PreviewPlacementResponse>, I>>(object: I): PreviewPlacementResponse {
+    const message = createBasePreviewPlacementResponse();
+    message.moves = object.moves?.map((e) => PreviewMove.fromPartial(e)) || [];
+    message.loads = object.loads?.map((e) => PreviewLoad.fromPartial(e)) || [];
+    message.replicasLeast = object.replicasLeast ?? 0;
+    message.seconds = object.seconds ?? 0;
+    return message;
+  },
+};
+
+function createBasePreviewMove(): PreviewMove {
+  return { from: 0, to: 0, replicas: 0, records: 0, bytes: 0 };
+}
+
+export const PreviewMove: MessageFns<PreviewMove> = {
+  encode(message: PreviewMove, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.from !== 0) {
+      writer.uint32(8).uint32(message.from);
+    }
+    if (message.to !== 0) {
+      writer.uint32(16).uint32(message.to);
+    }
+    if (message.replicas !== 0) {
+      writer.uint32(24).uint32(message.replicas);
+    }
+    if (message.records !== 0) {
+      writer.uint32(32).uint64(message.records);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(40).uint64(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewMove {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewMove();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.from = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.to = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.replicas = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.records = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewMove {
+    return {
+      from: isSet(object.from) ? globalThis.Number(object.from) : 0,
+      to: isSet(object.to) ? globalThis.Number(object.to) : 0,
+      replicas: isSet(object.replicas) ? globalThis.Number(object.replicas) : 0,
+      records: isSet(object.records) ? globalThis.Number(object.records) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+    };
+  },
+
+  toJSON(message: PreviewMove): unknown {
+    const obj: any = {};
+    if (message.from !== 0) {
+      obj.from = Math.round(message.from);
+    }
+    if (message.to !== 0) {
+      obj.to = Math.round(message.to);
+    }
+    if (message.replicas !== 0) {
+      obj.replicas = Math.round(message.replicas);
+    }
+    if (message.records !== 0) {
+      obj.records = Math.round(message.records);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = Math.round(message.bytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PreviewMove>, I>>(base?: I): PreviewMove {
+    return PreviewMove.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PreviewMove>, I>>(object: I): PreviewMove {
+    const message = createBasePreviewMove();
+    message.from = object.from ?? 0;
+    message.to = object.to ?? 0;
+    message.replicas = object.replicas ?? 0;
+    message.records = object.records ?? 0;
+    message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
+function createBasePreviewLoad(): PreviewLoad {
+  return { server: 0, replicasBefore: 0, replicasAfter: 0, primariesBefore: 0, primariesAfter: 0 };
+}
+
+export const PreviewLoad: MessageFns<PreviewLoad> = {
+  encode(message: PreviewLoad, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.server !== 0) {
+      writer.uint32(8).uint32(message.server);
+    }
+    if (message.replicasBefore !== 0) {
+      writer.uint32(16).uint32(message.replicasBefore);
+    }
+    if (message.replicasAfter !== 0) {
+      writer.uint32(24).uint32(message.replicasAfter);
+    }
+    if (message.primariesBefore !== 0) {
+      writer.uint32(32).uint32(message.primariesBefore);
+    }
+    if (message.primariesAfter !== 0) {
+      writer.uint32(40).uint32(message.primariesAfter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreviewLoad {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreviewLoad();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.server = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.replicasBefore = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.replicasAfter = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.primariesBefore = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.primariesAfter = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PreviewLoad {
+    return {
+      server: isSet(object.server) ? globalThis.Number(object.server) : 0,
+      replicasBefore: isSet(object.replicasBefore)
+        ? globalThis.Number(object.replicasBefore)
+        : isSet(object.replicas_before)
+        ? globalThis.Number(object.replicas_before)
+        : 0,
+      replicasAfter: isSet(object.replicasAfter)
+        ? globalThis.Number(object.replicasAfter)
+        : isSet(object.replicas_after)
+        ? globalThis.Number(object.replicas_after)
+        : 0,
+      primariesBefore: isSet(object.primariesBefore)
+        ? globalThis.Number(object.primariesBefore)
+        : isSet(object.primaries_before)
+        ? globalThis.Number(object.primaries_before)
+        : 0,
+      primariesAfter: isSet(object.primariesAfter)
+        ? globalThis.Number(object.primariesAfter)
+        : isSet(object.primaries_after)
+        ? globalThis.Number(object.primaries_after)
+        : 0,
+    };
+  },
+
+  toJSON(message: PreviewLoad): unknown {
+    const obj: any = {};
+    if (message.server !== 0) {
+      obj.server = Math.round(message.server);
+    }
+    if (message.replicasBefore !== 0) {
+      obj.replicasBefore = Math.round(message.replicasBefore);
+    }
+    if (message.replicasAfter !== 0) {
+      obj.replicasAfter = Math.round(message.replicasAfter);
+    }
+    if (message.primariesBefore !== 0) {
+      obj.primariesBefore = Math.round(message.primariesBefore);
+    }
+    if (message.primariesAfter !== 0) {
+      obj.primariesAfter = Math.round(message.primariesAfter);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PreviewLoad>, I>>(base?: I): PreviewLoad {
+    return PreviewLoad.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PreviewLoad>, I>>(object: I): PreviewLoad {
+    const message = createBasePreviewLoad();
+    message.server = object.server ?? 0;
+    message.replicasBefore = object.replicasBefore ?? 0;
+    message.replicasAfter = object.replicasAfter ?? 0;
+    message.primariesBefore = object.primariesBefore ?? 0;
+    message.primariesAfter = object.primariesAfter ?? 0;
     return message;
   },
 };
@@ -2022,7 +2965,20 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
 };
 
 function createBaseMemberStatus(): MemberStatus {
-  return { member: undefined, buckets: 0, primaries: 0, records: 0, bytes: 0, primaryRecords: 0, silentMs: 0 };
+  return {
+    member: undefined,
+    buckets: 0,
+    primaries: 0,
+    records: 0,
+    bytes: 0,
+    primaryRecords: 0,
+    silentMs: 0,
+    recordsToSend: 0,
+    recordsSent: 0,
+    bytesSent: 0,
+    recordsToGet: 0,
+    recordsGot: 0,
+  };
 }
 
 export const MemberStatus: MessageFns<MemberStatus> = {
@@ -2047,6 +3003,21 @@ export const MemberStatus: MessageFns<MemberStatus> = {
     }
     if (message.silentMs !== 0) {
       writer.uint32(56).uint64(message.silentMs);
+    }
+    if (message.recordsToSend !== 0) {
+      writer.uint32(64).uint64(message.recordsToSend);
+    }
+    if (message.recordsSent !== 0) {
+      writer.uint32(72).uint64(message.recordsSent);
+    }
+    if (message.bytesSent !== 0) {
+      writer.uint32(80).uint64(message.bytesSent);
+    }
+    if (message.recordsToGet !== 0) {
+      writer.uint32(88).uint64(message.recordsToGet);
+    }
+    if (message.recordsGot !== 0) {
+      writer.uint32(96).uint64(message.recordsGot);
     }
     return writer;
   },
@@ -2120,6 +3091,46 @@ export const MemberStatus: MessageFns<MemberStatus> = {
             message.silentMs = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.recordsToSend = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.recordsSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.bytesSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.recordsToGet = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.recordsGot = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2149,6 +3160,31 @@ export const MemberStatus: MessageFns<MemberStatus> = {
         : isSet(object.silent_ms)
         ? globalThis.Number(object.silent_ms)
         : 0,
+      recordsToSend: isSet(object.recordsToSend)
+        ? globalThis.Number(object.recordsToSend)
+        : isSet(object.records_to_send)
+        ? globalThis.Number(object.records_to_send)
+        : 0,
+      recordsSent: isSet(object.recordsSent)
+        ? globalThis.Number(object.recordsSent)
+        : isSet(object.records_sent)
+        ? globalThis.Number(object.records_sent)
+        : 0,
+      bytesSent: isSet(object.bytesSent)
+        ? globalThis.Number(object.bytesSent)
+        : isSet(object.bytes_sent)
+        ? globalThis.Number(object.bytes_sent)
+        : 0,
+      recordsToGet: isSet(object.recordsToGet)
+        ? globalThis.Number(object.recordsToGet)
+        : isSet(object.records_to_get)
+        ? globalThis.Number(object.records_to_get)
+        : 0,
+      recordsGot: isSet(object.recordsGot)
+        ? globalThis.Number(object.recordsGot)
+        : isSet(object.records_got)
+        ? globalThis.Number(object.records_got)
+        : 0,
     };
   },
 
@@ -2175,6 +3211,21 @@ export const MemberStatus: MessageFns<MemberStatus> = {
     if (message.silentMs !== 0) {
       obj.silentMs = Math.round(message.silentMs);
     }
+    if (message.recordsToSend !== 0) {
+      obj.recordsToSend = Math.round(message.recordsToSend);
+    }
+    if (message.recordsSent !== 0) {
+      obj.recordsSent = Math.round(message.recordsSent);
+    }
+    if (message.bytesSent !== 0) {
+      obj.bytesSent = Math.round(message.bytesSent);
+    }
+    if (message.recordsToGet !== 0) {
+      obj.recordsToGet = Math.round(message.recordsToGet);
+    }
+    if (message.recordsGot !== 0) {
+      obj.recordsGot = Math.round(message.recordsGot);
+    }
     return obj;
   },
 
@@ -2192,6 +3243,11 @@ export const MemberStatus: MessageFns<MemberStatus> = {
     message.bytes = object.bytes ?? 0;
     message.primaryRecords = object.primaryRecords ?? 0;
     message.silentMs = object.silentMs ?? 0;
+    message.recordsToSend = object.recordsToSend ?? 0;
+    message.recordsSent = object.recordsSent ?? 0;
+    message.bytesSent = object.bytesSent ?? 0;
+    message.recordsToGet = object.recordsToGet ?? 0;
+    message.recordsGot = object.recordsGot ?? 0;
     return message;
   },
 };
@@ -2207,6 +3263,9 @@ function createBaseViewChangeStatus(): ViewChangeStatus {
     replicasLeast: 0,
     elapsedMs: 0,
     fromEpoch: 0,
+    waitsFor: "",
+    paused: false,
+    rateBytes: 0,
   };
 }
 
@@ -2238,6 +3297,15 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     }
     if (message.fromEpoch !== 0) {
       writer.uint32(72).uint64(message.fromEpoch);
+    }
+    if (message.waitsFor !== "") {
+      writer.uint32(82).string(message.waitsFor);
+    }
+    if (message.paused !== false) {
+      writer.uint32(88).bool(message.paused);
+    }
+    if (message.rateBytes !== 0) {
+      writer.uint32(96).uint64(message.rateBytes);
     }
     return writer;
   },
@@ -2327,6 +3395,30 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
             message.fromEpoch = longToNumber(reader.uint64());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.waitsFor = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.rateBytes = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2382,6 +3474,17 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
         : isSet(object.from_epoch)
         ? globalThis.Number(object.from_epoch)
         : 0,
+      waitsFor: isSet(object.waitsFor)
+        ? globalThis.String(object.waitsFor)
+        : isSet(object.waits_for)
+        ? globalThis.String(object.waits_for)
+        : "",
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      rateBytes: isSet(object.rateBytes)
+        ? globalThis.Number(object.rateBytes)
+        : isSet(object.rate_bytes)
+        ? globalThis.Number(object.rate_bytes)
+        : 0,
     };
   },
 
@@ -2414,6 +3517,15 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     if (message.fromEpoch !== 0) {
       obj.fromEpoch = Math.round(message.fromEpoch);
     }
+    if (message.waitsFor !== "") {
+      obj.waitsFor = message.waitsFor;
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.rateBytes !== 0) {
+      obj.rateBytes = Math.round(message.rateBytes);
+    }
     return obj;
   },
 
@@ -2431,6 +3543,9 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     message.replicasLeast = object.replicasLeast ?? 0;
     message.elapsedMs = object.elapsedMs ?? 0;
     message.fromEpoch = object.fromEpoch ?? 0;
+    message.waitsFor = object.waitsFor ?? "";
+    message.paused = object.paused ?? false;
+    message.rateBytes = object.rateBytes ?? 0;
     return message;
   },
 };
@@ -2781,6 +3896,40 @@ export const LeaderServiceService = {
       Buffer.from(RemoveServerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveServerResponse => RemoveServerResponse.decode(value),
   },
+  /** Let other servers take over what a server holds; it serves until they have. */
+  drainServer: {
+    path: "/kvs.v1.LeaderService/DrainServer" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainServerRequest): Buffer => Buffer.from(DrainServerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainServerRequest => DrainServerRequest.decode(value),
+    responseSerialize: (value: DrainServerResponse): Buffer => Buffer.from(DrainServerResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrainServerResponse => DrainServerResponse.decode(value),
+  },
+  /** Pause, resume or cancel a running rebalance, or change its rate. */
+  steerRebalance: {
+    path: "/kvs.v1.LeaderService/SteerRebalance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SteerRebalanceRequest): Buffer =>
+      Buffer.from(SteerRebalanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SteerRebalanceRequest => SteerRebalanceRequest.decode(value),
+    responseSerialize: (value: SteerRebalanceResponse): Buffer =>
+      Buffer.from(SteerRebalanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SteerRebalanceResponse => SteerRebalanceResponse.decode(value),
+  },
+  /** What a change of the membership would move. Changes nothing. */
+  previewPlacement: {
+    path: "/kvs.v1.LeaderService/PreviewPlacement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PreviewPlacementRequest): Buffer =>
+      Buffer.from(PreviewPlacementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PreviewPlacementRequest => PreviewPlacementRequest.decode(value),
+    responseSerialize: (value: PreviewPlacementResponse): Buffer =>
+      Buffer.from(PreviewPlacementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PreviewPlacementResponse => PreviewPlacementResponse.decode(value),
+  },
 } as const;
 
 export interface LeaderServiceServer extends UntypedServiceImplementation {
@@ -2794,6 +3943,12 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
   /** Give a server that is down up for good. */
   removeServer: handleUnaryCall<RemoveServerRequest, RemoveServerResponse>;
+  /** Let other servers take over what a server holds; it serves until they have. */
+  drainServer: handleUnaryCall<DrainServerRequest, DrainServerResponse>;
+  /** Pause, resume or cancel a running rebalance, or change its rate. */
+  steerRebalance: handleUnaryCall<SteerRebalanceRequest, SteerRebalanceResponse>;
+  /** What a change of the membership would move. Changes nothing. */
+  previewPlacement: handleUnaryCall<PreviewPlacementRequest, PreviewPlacementResponse>;
 }
 
 export interface LeaderServiceClient extends Client {
@@ -2872,6 +4027,54 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveServerResponse) => void,
+  ): ClientUnaryCall;
+  /** Let other servers take over what a server holds; it serves until they have. */
+  drainServer(
+    request: DrainServerRequest,
+    callback: (error: ServiceError | null, response: DrainServerResponse) => void,
+  ): ClientUnaryCall;
+  drainServer(
+    request: DrainServerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrainServerResponse) => void,
+  ): ClientUnaryCall;
+  drainServer(
+    request: DrainServerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrainServerResponse) => void,
+  ): ClientUnaryCall;
+  /** Pause, resume or cancel a running rebalance, or change its rate. */
+  steerRebalance(
+    request: SteerRebalanceRequest,
+    callback: (error: ServiceError | null, response: SteerRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  steerRebalance(
+    request: SteerRebalanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SteerRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  steerRebalance(
+    request: SteerRebalanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SteerRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  /** What a change of the membership would move. Changes nothing. */
+  previewPlacement(
+    request: PreviewPlacementRequest,
+    callback: (error: ServiceError | null, response: PreviewPlacementResponse) => void,
+  ): ClientUnaryCall;
+  previewPlacement(
+    request: PreviewPlacementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PreviewPlacementResponse) => void,
+  ): ClientUnaryCall;
+  previewPlacement(
+    request: PreviewPlacementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PreviewPlacementResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -66,6 +66,8 @@ export interface Member {
   state: MemberState;
   /** Grows by one each time the server process starts. */
   incarnation: number;
+  /** It is to hold nothing; it serves until others do. */
+  drained: boolean;
 }
 
 /** One row of the bucket table. */
@@ -100,6 +102,10 @@ export interface ViewParameters {
   graceMs: number;
   /** Bytes per second that one server may send to learners; 0 is unlimited. */
   rebalanceRateBytes: number;
+  /** An operator set the rate: the view leader's setting does not replace it. */
+  rateSteered: boolean;
+  /** Nothing is copied that is only to be moved; what was lost is rebuilt. */
+  rebalancePaused: boolean;
 }
 
 /** A whole view. */
@@ -135,7 +141,7 @@ export interface ViewUpdate {
 }
 
 function createBaseMember(): Member {
-  return { ordinal: 0, id: "", address: "", zone: "", weight: 0, state: 0, incarnation: 0 };
+  return { ordinal: 0, id: "", address: "", zone: "", weight: 0, state: 0, incarnation: 0, drained: false };
 }
 
 export const Member: MessageFns<Member> = {
@@ -160,6 +166,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.incarnation !== 0) {
       writer.uint32(56).uint64(message.incarnation);
+    }
+    if (message.drained !== false) {
+      writer.uint32(64).bool(message.drained);
     }
     return writer;
   },
@@ -233,6 +242,14 @@ export const Member: MessageFns<Member> = {
             message.incarnation = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.drained = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -254,6 +271,7 @@ export const Member: MessageFns<Member> = {
       weight: isSet(object.weight) ? globalThis.Number(object.weight) : 0,
       state: isSet(object.state) ? memberStateFromJSON(object.state) : 0,
       incarnation: isSet(object.incarnation) ? globalThis.Number(object.incarnation) : 0,
+      drained: isSet(object.drained) ? globalThis.Boolean(object.drained) : false,
     };
   },
 
@@ -280,6 +298,9 @@ export const Member: MessageFns<Member> = {
     if (message.incarnation !== 0) {
       obj.incarnation = Math.round(message.incarnation);
     }
+    if (message.drained !== false) {
+      obj.drained = message.drained;
+    }
     return obj;
   },
 
@@ -295,6 +316,7 @@ export const Member: MessageFns<Member> = {
     message.weight = object.weight ?? 0;
     message.state = object.state ?? 0;
     message.incarnation = object.incarnation ?? 0;
+    message.drained = object.drained ?? false;
     return message;
   },
 };
@@ -477,7 +499,17 @@ export const BucketRow: MessageFns<BucketRow> = {
 };
 
 function createBaseViewParameters(): ViewParameters {
-  return { bucketCount: 0, replicaCount: 0, minInSync: 0, policy: "", leaseMs: 0, graceMs: 0, rebalanceRateBytes: 0 };
+  return {
+    bucketCount: 0,
+    replicaCount: 0,
+    minInSync: 0,
+    policy: "",
+    leaseMs: 0,
+    graceMs: 0,
+    rebalanceRateBytes: 0,
+    rateSteered: false,
+    rebalancePaused: false,
+  };
 }
 
 export const ViewParameters: MessageFns<ViewParameters> = {
@@ -502,6 +534,12 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     }
     if (message.rebalanceRateBytes !== 0) {
       writer.uint32(56).uint64(message.rebalanceRateBytes);
+    }
+    if (message.rateSteered !== false) {
+      writer.uint32(64).bool(message.rateSteered);
+    }
+    if (message.rebalancePaused !== false) {
+      writer.uint32(72).bool(message.rebalancePaused);
     }
     return writer;
   },
@@ -575,6 +613,22 @@ export const ViewParameters: MessageFns<ViewParameters> = {
             message.rebalanceRateBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.rateSteered = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.rebalancePaused = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -620,6 +674,16 @@ export const ViewParameters: MessageFns<ViewParameters> = {
         : isSet(object.rebalance_rate_bytes)
         ? globalThis.Number(object.rebalance_rate_bytes)
         : 0,
+      rateSteered: isSet(object.rateSteered)
+        ? globalThis.Boolean(object.rateSteered)
+        : isSet(object.rate_steered)
+        ? globalThis.Boolean(object.rate_steered)
+        : false,
+      rebalancePaused: isSet(object.rebalancePaused)
+        ? globalThis.Boolean(object.rebalancePaused)
+        : isSet(object.rebalance_paused)
+        ? globalThis.Boolean(object.rebalance_paused)
+        : false,
     };
   },
 
@@ -646,6 +710,12 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     if (message.rebalanceRateBytes !== 0) {
       obj.rebalanceRateBytes = Math.round(message.rebalanceRateBytes);
     }
+    if (message.rateSteered !== false) {
+      obj.rateSteered = message.rateSteered;
+    }
+    if (message.rebalancePaused !== false) {
+      obj.rebalancePaused = message.rebalancePaused;
+    }
     return obj;
   },
 
@@ -661,6 +731,8 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     message.leaseMs = object.leaseMs ?? 0;
     message.graceMs = object.graceMs ?? 0;
     message.rebalanceRateBytes = object.rebalanceRateBytes ?? 0;
+    message.rateSteered = object.rateSteered ?? false;
+    message.rebalancePaused = object.rebalancePaused ?? false;
     return message;
   },
 };

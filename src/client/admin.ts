@@ -1,0 +1,59 @@
+import type {
+  DrainServerResponse,
+  LeaderServiceClient,
+  PreviewPlacementResponse,
+  RemoveServerResponse,
+  SteerRebalanceResponse,
+} from '../wire/gen/kvs/v1/leader.js';
+import type { Deliver, ViewSource } from './views.js';
+
+/** What may be changed of a running rebalance; what is absent stays. */
+export interface RebalanceSteering {
+  readonly paused?: boolean;
+  /** Bytes per second one server may send to others; 0 is unlimited. */
+  readonly rateBytes?: number;
+  /** What is not moved yet stays where it is; lost replicas are still rebuilt. */
+  readonly cancel?: boolean;
+}
+
+/** What an operator asks of the view leader. */
+export class Admin {
+  constructor(private readonly views: ViewSource) {}
+
+  /**
+   * Give a server that is down up for good. Refused (`DATA_LOSS`) while it has the only in-sync
+   * copy of a bucket, unless the loss is accepted: such buckets begin anew, empty.
+   */
+  removeServer(
+    id: string,
+    options: { readonly acceptDataLoss?: boolean } = {},
+  ): Promise<RemoveServerResponse> {
+    const request = { id, acceptDataLoss: options.acceptDataLoss === true };
+    return this.ask((leader, deliver) => leader.removeServer(request, ...deliver));
+  }
+
+  /** Let others take over what a server holds; it serves until they have. `undo`: no longer. */
+  drainServer(id: string, options: { readonly undo?: boolean } = {}): Promise<DrainServerResponse> {
+    const request = { id, undo: options.undo === true };
+    return this.ask((leader, deliver) => leader.drainServer(request, ...deliver));
+  }
+
+  /** Pause, resume or cancel a rebalance, or change its rate; in force when it resolves. */
+  steerRebalance(steering: RebalanceSteering): Promise<SteerRebalanceResponse> {
+    const request = { ...steering, cancel: steering.cancel === true };
+    return this.ask((leader, deliver) => leader.steerRebalance(request, ...deliver));
+  }
+
+  /** What would move if so many servers joined and those left. Changes nothing. */
+  previewPlacement(
+    added: number,
+    without: readonly string[] = [],
+  ): Promise<PreviewPlacementResponse> {
+    const request = { added, without: [...without] };
+    return this.ask((leader, deliver) => leader.previewPlacement(request, ...deliver));
+  }
+
+  private ask<R>(start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown): Promise<R> {
+    return this.views.askLeader(start);
+  }
+}

@@ -1,0 +1,173 @@
+import type { Draft } from './draft.js';
+import type { BucketId, Ordinal } from './ids.js';
+import { learnersOf, type Member, MemberState } from './view.js';
+
+export interface OperatorRefusal {
+  readonly ok: false;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** How many buckets had a replica on a removed server, and how many of them are lost. */
+export type Removal =
+  { readonly ok: true; readonly buckets: number; readonly lost: number } | OperatorRefusal;
+
+/** How many replicas a server has to hand over. */
+export type Draining = { readonly ok: true; readonly buckets: number } | OperatorRefusal;
+
+/** What an operator may change of a running rebalance; what is absent stays. */
+export interface Steering {
+  readonly paused?: boolean;
+  /** Bytes per second one server may send to learners; 0 is unlimited. */
+  readonly rateBytes?: number;
+  /** What is not moved yet stays where it is. */
+  readonly cancel?: boolean;
+}
+
+/** What the view leader does for its operator. */
+interface Office {
+  plan(now: number): void;
+  settleRows(now: number): void;
+  /** No plan is due. */
+  forgetPlan(): void;
+}
+
+/** Servers that may get buckets. */
+export function candidates(members: readonly Member[]): Member[] {
+  return members.filter(({ state, drained }) => state !== MemberState.Replaced && !drained);
+}
+
+/** What an operator asks of the view leader: each changes the draft of the next view. */
+export class Operator {
+  constructor(
+    private readonly draft: Draft,
+    private readonly office: Office,
+  ) {}
+
+  /**
+   * A server is given up for good. Buckets of which it has the only in-sync copy are lost: that
+   * must be accepted, and then they begin anew, empty (D6). What the server holds of them is void
+   * from then on, should it come back.
+   */
+  remove(id: string, acceptLoss: boolean, now: number): Removal {
+    const { draft, office } = this;
+    const member = draft.memberById(id);
+    if (member === undefined) return unknown(id);
+    const { ordinal, state } = member;
+    if (state === MemberState.Up) {
+      const hint = 'stop it first, it hands its buckets over; or drain it';
+      return cannot('SERVER_IS_UP', `server ${id} is up; ${hint}`);
+    }
+    const held = draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
+    const lost = held.filter(([, { replicas }]) => replicas.length === 1);
+    if (lost.length > 0 && !acceptLoss) {
+      return cannot(
+        'DATA_LOSS',
+        `server ${id} has the only in-sync copy of ${lost.length} buckets of ` +
+          `${draft.rows().length}; nothing was changed; start it again, or give their ` +
+          'records up with --accept-data-loss',
+      );
+    }
+    if (!draft.members().some((other) => other.state === MemberState.Up)) {
+      return cannot('NO_SERVERS', 'no server is up that could take its place');
+    }
+    draft.setMember(
+      { ...member, state: MemberState.Replaced, drained: false },
+      `server ${ordinal} is removed`,
+    );
+    for (const [bucket, row] of held) {
+      const replicas = row.replicas.filter((other) => other !== ordinal);
+      draft.setRow(bucket, row, { ...row, replicas, sets: true }, '');
+    }
+    office.plan(now);
+    for (const [bucket] of lost) this.foundAnew(bucket);
+    office.settleRows(now);
+    return { ok: true, buckets: held.length, lost: lost.length };
+  }
+
+  /** A server is to hold nothing, and serves until others do; `undo`: it gets its share again. */
+  drain(id: string, undo: boolean, now: number): Draining {
+    const { draft } = this;
+    const member = draft.memberById(id);
+    if (member === undefined) return unknown(id);
+    const { ordinal, drained } = member;
+    const others = candidates(draft.members()).filter((other) => other.ordinal !== ordinal);
+    if (!undo && !others.some((other) => draft.isUp(other.ordinal))) {
+      return cannot('NO_SERVERS', `no other server is up that could take what ${id} holds`);
+    }
+    if (drained === undo) {
+      const what = undo ? `server ${ordinal} is no longer drained` : `server ${ordinal} is drained`;
+      draft.setMember({ ...member, drained: !undo }, what);
+      if (undo) this.keep(ordinal);
+      this.office.plan(now);
+    }
+    const held = draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
+    return { ok: true, buckets: held.length };
+  }
+
+  /** What the server still holds need not go to the learners that were to take it over. */
+  private keep(server: Ordinal): void {
+    for (const [bucket, row] of this.draft.rows()) {
+      const { replicas, target, floor } = row;
+      const learner = learnersOf(row)[0];
+      if (learner === undefined || !replicas.includes(server) || target.includes(server)) continue;
+      const kept = target.map((ordinal) => (ordinal === learner ? server : ordinal));
+      this.draft.setRow(bucket, row, { replicas, target: kept, floor, sets: true }, '');
+    }
+  }
+
+  steer({ paused, rateBytes, cancel = false }: Steering, now: number): void {
+    const { parameters } = this.draft;
+    const resumes = paused === false && parameters.rebalancePaused;
+    const changed = {
+      ...parameters,
+      rebalancePaused: paused ?? parameters.rebalancePaused,
+      rebalanceRateBytes: rateBytes ?? parameters.rebalanceRateBytes,
+      rateSteered: parameters.rateSteered || rateBytes !== undefined,
+    };
+    const said = [
+      paused === true && !parameters.rebalancePaused ? 'rebalance paused' : '',
+      resumes ? 'rebalance resumed' : '',
+      rateBytes === undefined ? '' : 'rebalance rate changed',
+    ].filter((text) => text !== '');
+    if (said.length > 0) this.draft.setParameters(changed, said.join('; '));
+    if (cancel) this.cancel(now);
+    // What was cancelled before is wanted again.
+    if (resumes) this.office.plan(now);
+  }
+
+  /** Nothing that is only to be moved has a new place any more; lost replicas are still rebuilt. */
+  private cancel(now: number): void {
+    const { draft, office } = this;
+    office.forgetPlan();
+    for (const [bucket, row] of draft.rows()) {
+      const { replicas, target, floor } = row;
+      const moves = target.some((ordinal) => !replicas.includes(ordinal));
+      if (!moves || replicas.length < target.length) continue;
+      const change = { replicas, target: replicas, floor, sets: true };
+      draft.setRow(bucket, row, change, 'rebalance cancelled');
+    }
+    office.settleRows(now);
+  }
+
+  private foundAnew(bucket: BucketId): void {
+    const { draft } = this;
+    const row = draft.row(bucket);
+    if (row === undefined) return;
+    const up = row.target.filter((ordinal: Ordinal) => draft.isUp(ordinal));
+    const someone = draft.members().find(({ state }) => state === MemberState.Up);
+    const replicas = up.length > 0 || someone === undefined ? up : [someone.ordinal];
+    const floor = Math.min(draft.parameters.minInSync, replicas.length);
+    const change = { replicas, target: row.target, floor, sets: true };
+    draft.setRow(bucket, row, change, 'data given up');
+    draft.foundAnew(bucket);
+  }
+}
+
+function unknown(id: string): OperatorRefusal {
+  return cannot('UNKNOWN_SERVER', `there is no server ${id}`);
+}
+
+function cannot(code: string, message: string): OperatorRefusal {
+  return { ok: false, code, message };
+}

@@ -1,0 +1,149 @@
+import type { Ordinal } from './ids.js';
+import type { Heartbeat } from './message.js';
+import { candidates } from './operator.js';
+import type { Candidate, PlacementTable } from './policy.js';
+import { placeByRing } from './policy-ring.js';
+import type { Member, View } from './view.js';
+
+/** A membership that somebody thinks of. */
+export interface Supposition {
+  /** So many new servers of weight 1. */
+  readonly added: number;
+  /** Ids of servers that would hold nothing. */
+  readonly without: readonly string[];
+}
+
+/** What one server would send to another. */
+export interface PreviewMove {
+  readonly from: Ordinal;
+  /** Above every ordinal of the view: a new server. */
+  readonly to: Ordinal;
+  readonly replicas: number;
+  readonly records: number;
+  readonly bytes: number;
+}
+
+export interface PreviewLoad {
+  readonly server: Ordinal;
+  readonly replicasBefore: number;
+  readonly replicasAfter: number;
+  readonly primariesBefore: number;
+  readonly primariesAfter: number;
+}
+
+/** What would move, and how even it would be. Nothing is changed. */
+export interface Preview {
+  readonly moves: readonly PreviewMove[];
+  readonly loads: readonly PreviewLoad[];
+  /** The fewest replicas that any way to the new loads moves. */
+  readonly replicasLeast: number;
+  /** At the present rate; 0 when it is unlimited. */
+  readonly seconds: number;
+}
+
+export type PreviewAnswer =
+  | { readonly ok: true; readonly preview: Preview }
+  | { readonly ok: false; readonly code: string; readonly message: string };
+
+/**
+ * What the placement policy would do. Records and bytes are estimates: buckets are taken for
+ * equally large, which hashing makes them nearly.
+ */
+export function previewOf(
+  view: View,
+  reports: Iterable<Heartbeat>,
+  supposed: Supposition,
+): PreviewAnswer {
+  const known = Array.from(view.members.values());
+  const missing = supposed.without.find((id) => !known.some((member) => member.id === id));
+  if (missing !== undefined) {
+    return { ok: false, code: 'UNKNOWN_SERVER', message: `there is no server ${missing}` };
+  }
+  const servers: Candidate[] = [
+    ...candidates(known).filter(({ id }) => !supposed.without.includes(id)),
+    ...newServers(known, supposed.added),
+  ];
+  if (servers.length === 0 || view.rows.length === 0) {
+    return { ok: false, code: 'NO_SERVERS', message: 'no server would be left to hold anything' };
+  }
+  const targets = view.rows.map(({ target }) => target);
+  const table = placeByRing(servers, view.parameters, targets);
+  const moves = movesTo(table, view, sizesOf(view, reports));
+  const loads = loadsOf(table, view);
+  const replicasLeast = loads.reduce(
+    (sum, load) => sum + Math.max(0, load.replicasAfter - load.replicasBefore),
+    0,
+  );
+  return { ok: true, preview: { moves, loads, replicasLeast, seconds: secondsFor(moves, view) } };
+}
+
+function newServers(known: readonly Member[], count: number): Candidate[] {
+  const highest = known.reduce((most, { ordinal }) => Math.max(most, ordinal), 0);
+  return Array.from({ length: count }, (_, at) => {
+    const ordinal = highest + 1 + at;
+    return { ordinal, id: `new server ${ordinal}`, zone: '', weight: 1 };
+  });
+}
+
+/** Records and bytes of one replica, on average. */
+function sizesOf(view: View, reports: Iterable<Heartbeat>): { records: number; bytes: number } {
+  let records = 0;
+  let bytes = 0;
+  for (const report of reports) {
+    records += report.records;
+    bytes += report.bytes;
+  }
+  const replicas = view.rows.reduce((sum, row) => sum + row.replicas.length, 0);
+  return { records: records / Math.max(1, replicas), bytes: bytes / Math.max(1, replicas) };
+}
+
+function movesTo(
+  table: PlacementTable,
+  view: View,
+  size: { readonly records: number; readonly bytes: number },
+): PreviewMove[] {
+  const counts = new Map<string, { from: Ordinal; to: Ordinal; replicas: number }>();
+  for (const [bucket, target] of table.entries()) {
+    const replicas = view.rows[bucket]?.replicas ?? [];
+    const from = replicas[0] ?? 0;
+    for (const to of target) {
+      if (replicas.includes(to)) continue;
+      const name = `${from}>${to}`;
+      const count = counts.get(name) ?? { from, to, replicas: 0 };
+      count.replicas += 1;
+      counts.set(name, count);
+    }
+  }
+  return Array.from(counts.values(), (move) => ({
+    ...move,
+    records: Math.round(move.replicas * size.records),
+    bytes: Math.round(move.replicas * size.bytes),
+  })).toSorted((a, b) => a.from - b.from || a.to - b.to);
+}
+
+function holding(table: PlacementTable, server: Ordinal): PlacementTable {
+  return table.filter((set) => set.includes(server));
+}
+
+function loadsOf(table: PlacementTable, view: View): PreviewLoad[] {
+  const before = view.rows.map(({ replicas }) => replicas);
+  const servers = new Set([...before.flat(), ...table.flat()]);
+  return Array.from(servers)
+    .toSorted((a, b) => a - b)
+    .map((server) => ({
+      server,
+      replicasBefore: holding(before, server).length,
+      replicasAfter: holding(table, server).length,
+      primariesBefore: before.filter((set) => set[0] === server).length,
+      primariesAfter: table.filter((set) => set[0] === server).length,
+    }));
+}
+
+/** Servers send at the same time, each at the rate. */
+function secondsFor(moves: readonly PreviewMove[], { parameters }: View): number {
+  const { rebalanceRateBytes } = parameters;
+  if (rebalanceRateBytes === 0) return 0;
+  const sent = new Map<Ordinal, number>();
+  for (const { from, bytes } of moves) sent.set(from, (sent.get(from) ?? 0) + bytes);
+  return Math.max(0, ...sent.values()) / rebalanceRateBytes;
+}

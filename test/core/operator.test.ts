@@ -1,0 +1,104 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { learnersOf } from '../../src/core/view.js';
+import { founded } from './office.js';
+
+describe('drain', () => {
+  test('a drained server is to hold nothing, and serves until others do', () => {
+    const office = founded(4);
+    const { rows } = office.view;
+    expect(office.operator.drain('id 2', false, office.now)).toEqual({ ok: true, buckets: 24 });
+    office.pass(500);
+    expect(office.view.rows.some(({ target }) => target.includes(2))).toBe(false);
+    expect(office.view.rows.map(({ replicas }) => replicas)).toEqual(
+      rows.map(({ replicas }) => replicas),
+    );
+    for (let round = 0; round < 4; round += 1) {
+      office.admitAll();
+      office.pass(500);
+    }
+    expect(office.view.rows.some(({ replicas }) => replicas.includes(2))).toBe(false);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
+    // A restart changes nothing about it.
+    office.register(2, { incarnation: 2 });
+    office.pass(1000);
+    expect(office.view.rows.some(({ target }) => target.includes(2))).toBe(false);
+  });
+
+  test('undone, it gets its share again', () => {
+    const office = founded(4);
+    office.operator.drain('id 2', false, office.now);
+    office.pass(500);
+    office.operator.drain('id 2', true, office.now);
+    office.pass(500);
+    expect(office.view.rows.every((row) => learnersOf(row).length === 0)).toBe(true);
+  });
+
+  test('is refused when nobody else could take over', () => {
+    const office = founded(1);
+    expect(office.operator.drain('id 1', false, office.now)).toMatchObject({ code: 'NO_SERVERS' });
+    expect(office.operator.drain('id 9', false, office.now)).toMatchObject({
+      code: 'UNKNOWN_SERVER',
+    });
+  });
+});
+
+describe('a rebalance', () => {
+  test('that is cancelled leaves what has not moved where it is', () => {
+    const office = founded(3);
+    office.register(4);
+    office.pass(1000);
+    office.admitAll();
+    office.pass(500);
+    const moved = office.view.rows.filter(({ replicas }) => replicas.includes(4)).length;
+    office.operator.steer({ cancel: true }, office.now);
+    office.pass(5000);
+    const { rows } = office.view;
+    expect(rows.filter(({ replicas }) => replicas.includes(4))).toHaveLength(moved);
+    expect(rows.every((row) => learnersOf(row).length === 0)).toBe(true);
+    // Pausing and resuming takes it up again.
+    office.operator.steer({ paused: true }, office.now);
+    office.operator.steer({ paused: false }, office.now);
+    office.pass(500);
+    expect(office.view.rows.filter(({ target }) => target.includes(4))).toHaveLength(24);
+  });
+
+  test('that is paused says so; the rate that an operator set outlives the view leader', () => {
+    const office = founded(3);
+    office.operator.steer({ paused: true, rateBytes: 5 }, office.now);
+    office.register(4);
+    office.pass(1000);
+    const { viewChange } = office.leader.status(office.now);
+    expect(viewChange).toMatchObject({ phase: 'moving', paused: true, rateBytes: 5 });
+    expect(viewChange.waitsFor).toMatch(/paused: \d+ buckets stay/);
+    const again = office.restart();
+    again.pass(100);
+    expect(again.view.parameters).toMatchObject({ rebalancePaused: true, rebalanceRateBytes: 5 });
+  });
+});
+
+describe('a preview', () => {
+  test('says what a join would move, and is right', () => {
+    const office = founded(3);
+    const answer = office.leader.preview({ added: 1, without: [] });
+    if (!answer.ok) throw new Error(answer.message);
+    const { moves, loads, replicasLeast } = answer.preview;
+    expect(moves.reduce((sum, { replicas }) => sum + replicas, 0)).toBe(24);
+    expect(replicasLeast).toBe(24);
+    expect(loads.map(({ replicasAfter }) => replicasAfter)).toEqual([24, 24, 24, 24]);
+    const { epoch } = office.view;
+    office.register(4);
+    office.pass(1000);
+    const planned = office.view.rows.flatMap((row) => learnersOf(row));
+    expect(planned).toHaveLength(24);
+    expect(office.view.epoch).toBeGreaterThan(epoch);
+  });
+
+  test('of something impossible says why', () => {
+    const office = founded(2);
+    const all = { added: 0, without: ['id 1', 'id 2'] };
+    expect(office.leader.preview(all)).toMatchObject({ ok: false, code: 'NO_SERVERS' });
+    const nobody = { added: 0, without: ['nobody'] };
+    expect(office.leader.preview(nobody)).toMatchObject({ ok: false, code: 'UNKNOWN_SERVER' });
+  });
+});
