@@ -102,7 +102,7 @@ export class Load {
       this.ledger.set(key, known);
     }
     if (!sampled) return;
-    const bucket = bucketOf(key, this.bucketCount);
+    const bucket = bucketOf(key, { bucketCount: this.bucketCount, policy: 'ring' });
     this.samples.push({ bucket, startMs, endMs: performance.now(), ok });
   }
 }

@@ -10,6 +10,7 @@ import { connect, type KvsClient } from '../client/index.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
+import { tellPlacement } from './placement.js';
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -50,4 +51,8 @@ program
   .command('leaderless')
   .description('what the absence of the view leader costs writes')
   .action(() => onCluster((cluster) => measureLeaderless(cluster, open, say)));
+program
+  .command('placement')
+  .description('balance and movement of the placement policies, as a table')
+  .action(() => tellPlacement(say));
 await program.parseAsync();

@@ -6,6 +6,7 @@ import { LIMITS } from '../core/refusal.js';
 import { addBulkCommands } from './commands-bulk.js';
 import { addClusterCommands } from './commands-cluster.js';
 import { addRebalanceCommands } from './commands-rebalance.js';
+import { addShardCommands } from './commands-shards.js';
 import { addDataCommands } from './commands-data.js';
 import { Exit, type Failure, failureOf } from './exit-code.js';
 import { applyConfig, makeProgram, parseDuration, setting, usageFailure } from './options.js';
@@ -40,6 +41,7 @@ export async function run(argv: string[], surroundings: Surroundings): Promise<n
   addBulkCommands(program, session);
   addClusterCommands(program, session);
   addRebalanceCommands(program, session);
+  addShardCommands(program, session);
   try {
     await untilInterrupted(program.parseAsync(argv, { from: 'user' }), surroundings.interrupted);
     return surroundings.interrupted.aborted ? Exit.Interrupted : session.exitCode;

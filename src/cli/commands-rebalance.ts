@@ -249,12 +249,19 @@ function rebalanceScreen(
 
 async function preview(session: Session, added: number, without: string[]): Promise<void> {
   await session.withClient(async (client) => {
-    const { members } = await session.surroundings.status(session.target);
-    const names = new Map(members.map(({ member }) => [member?.ordinal ?? 0, member?.id ?? '']));
-    const nameOf = (ordinal: number): string => names.get(ordinal) ?? `new server ${ordinal}`;
-    const answer = await client.admin.previewPlacement(added, without);
-    await session.output.result(previewFields(answer, nameOf), previewScreen(answer, nameOf));
+    await showPreview(session, await client.admin.previewPlacement(added, without));
   });
+}
+
+/** What would move, and how even it would be. */
+export async function showPreview(
+  session: Session,
+  answer: PreviewPlacementResponse,
+): Promise<void> {
+  const { members } = await session.surroundings.status(session.target);
+  const names = new Map(members.map(({ member }) => [member?.ordinal ?? 0, member?.id ?? '']));
+  const nameOf = (ordinal: number): string => names.get(ordinal) ?? `new server ${ordinal}`;
+  await session.output.result(previewFields(answer, nameOf), previewScreen(answer, nameOf));
 }
 
 type NameOf = (ordinal: number) => string;

@@ -1,5 +1,7 @@
 import type { OptionValues } from 'commander';
 
+import { POLICIES } from '../core/policies.js';
+import { SPREADS } from '../core/shards.js';
 import type { ViewLeaderOptions } from '../leader/compose.js';
 import { daemonProgram, runDaemon } from './daemon.js';
 import { CommandError } from './exit-code.js';
@@ -9,6 +11,10 @@ type Settings = Omit<ViewLeaderOptions, 'log'>;
 
 const MOST_BUCKETS = 65_536;
 const MOST_REPLICAS = 16;
+const MOST_SHARDS = 1024;
+const RING_BUCKETS = 1024;
+/** A multiple of most small numbers of servers, so that hash mod buckets mod N is hash mod N. */
+const MODULO_BUCKETS = 5040;
 
 /** Runs `kvs-viewleader` with the arguments after its name; resolves to its exit code. */
 export function main(argv: string[]): Promise<number> {
@@ -20,10 +26,25 @@ export function main(argv: string[]): Promise<number> {
     .addOption(
       setting('--buckets <number>', 'shares of the key space; fixed when the cluster is founded')
         .argParser(wholeNumber(1, MOST_BUCKETS))
-        .default(1024),
+        .default(undefined, '1024; with --policy modulo 5040'),
     )
     .addOption(setting('--replicas <number>', 'copies of a bucket').argParser(replicas).default(3))
-    .addOption(setting('--policy <name>', 'placement policy').choices(['ring']).default('ring'))
+    .addOption(
+      setting('--policy <name>', 'placement policy; fixed when the cluster is founded')
+        .choices(POLICIES)
+        .default('ring'),
+    )
+    .addOption(
+      setting(
+        '--shards <number>',
+        'with --policy shards: how many, two servers each at least',
+      ).argParser(wholeNumber(1, MOST_SHARDS)),
+    )
+    .addOption(
+      setting('--shard-spread <how>', 'servers over shards: in order, or by a seeded hash')
+        .choices(SPREADS)
+        .default('even'),
+    )
     .addOption(
       setting(
         '--min-in-sync <number>',
@@ -86,13 +107,20 @@ function settings(options: OptionValues): Settings {
     const what = '--replace-after is shorter than --down-after';
     throw CommandError.usage(what, 'a server is replaced after it is down');
   }
+  const { policy, shards } = options;
+  if ((policy === 'shards') !== (shards !== undefined)) {
+    const what = '--policy shards and --shards belong together';
+    throw CommandError.usage(what, 'give both, or neither');
+  }
   return {
     listen: options['listen'],
     http: options['http'],
     dataDir: options['dataDir'],
-    buckets: options['buckets'],
+    buckets: options['buckets'] ?? (policy === 'modulo' ? MODULO_BUCKETS : RING_BUCKETS),
     replicas,
-    policy: options['policy'],
+    policy,
+    shards: shards ?? 0,
+    shardSpread: options['shardSpread'],
     minInSync,
     heartbeatIntervalMs: heartbeatInterval,
     downAfterMs: downAfter,

@@ -1,8 +1,13 @@
 import type {
+  AddShardMemberResponse,
   DrainServerResponse,
   LeaderServiceClient,
+  ListShardsResponse,
   PreviewPlacementResponse,
   RemoveServerResponse,
+  RemoveShardResponse,
+  ReshardResponse,
+  Shard,
   SteerRebalanceResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 import type { Deliver, ViewSource } from './views.js';
@@ -51,6 +56,30 @@ export class Admin {
   ): Promise<PreviewPlacementResponse> {
     const request = { added, without: [...without] };
     return this.ask((leader, deliver) => leader.previewPlacement(request, ...deliver));
+  }
+
+  /** The shards of a cluster with the policy `shards`, their servers and key counts. */
+  async shards(): Promise<Shard[]> {
+    const { shards } = await this.ask<ListShardsResponse>((leader, deliver) =>
+      leader.listShards({}, ...deliver),
+    );
+    return shards;
+  }
+
+  /** A server takes over the identity, table and data of a shard. */
+  addShardMember(shard: number, id: string): Promise<AddShardMemberResponse> {
+    return this.ask((leader, deliver) => leader.addShardMember({ shard, id }, ...deliver));
+  }
+
+  /** Another number of shards; refused when there are not two servers for each. */
+  reshard(shards: number, options: { readonly dryRun?: boolean } = {}): Promise<ReshardResponse> {
+    const request = { shards, dryRun: options.dryRun === true };
+    return this.ask((leader, deliver) => leader.reshard(request, ...deliver));
+  }
+
+  /** A shard's servers are drained; its data goes to the other shards. */
+  removeShard(shard: number): Promise<RemoveShardResponse> {
+    return this.ask((leader, deliver) => leader.removeShard({ shard }, ...deliver));
   }
 
   private ask<R>(start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown): Promise<R> {

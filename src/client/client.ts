@@ -229,7 +229,7 @@ export class KvsClient {
   async locate(key: Bytes): Promise<Location> {
     const view = await this.views.current();
     const name = binary(key);
-    const bucket = bucketOf(name, view.parameters.bucketCount);
+    const bucket = bucketOf(name, view.parameters);
     const row = view.rows[bucket];
     const addresses = (row?.replicas ?? []).map((ordinal) => view.members.get(ordinal)?.address);
     const replicas = addresses.map((address) => address ?? '?');

@@ -167,7 +167,7 @@ export class Router {
 
   private bucketOf(operation: Operation, view: View | null): BucketId {
     if (operation.kind === OperationKind.Scan) return operation.bucket;
-    return bucketOf(operation.key, Math.max(1, view?.parameters.bucketCount ?? 1));
+    return view === null ? 0 : bucketOf(operation.key, view.parameters);
   }
 
   /** The primary, if it is up; otherwise any server that is, in turn: it knows or will learn. */

@@ -204,10 +204,9 @@ export class Coordinator {
   }
 
   private byBucket(writes: readonly ConditionalWrite[]): Map<BucketId, ConditionalWrite[]> {
-    const { bucketCount } = this.host.view.parameters;
     const byBucket = new Map<BucketId, ConditionalWrite[]>();
     for (const write of writes) {
-      const bucket = bucketOf(write.key, bucketCount);
+      const bucket = bucketOf(write.key, this.host.view.parameters);
       const list = byBucket.get(bucket);
       if (list === undefined) byBucket.set(bucket, [write]);
       else list.push(write);

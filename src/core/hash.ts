@@ -1,4 +1,5 @@
 import type { BucketId, Key } from './ids.js';
+import { sha1Modulo } from './sha1.js';
 
 /** murmur3 x86 32-bit (Appleby) of a binary string: one byte per character. */
 export function murmur3(text: string, seed = 0): number {
@@ -29,7 +30,12 @@ function scramble(block: number): number {
   return Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
 }
 
-/** The bucket of a key: `murmur3(key) mod bucketCount`. */
-export function bucketOf(key: Key, bucketCount: number): BucketId {
-  return murmur3(key) % bucketCount;
+/** The bucket of a key: its hash mod `bucketCount`; SHA-1 with the policy `modulo`, else murmur3. */
+export function bucketOf(
+  key: Key,
+  { bucketCount, policy }: { readonly bucketCount: number; readonly policy: string },
+): BucketId {
+  // Without a view yet: anything will do.
+  const count = Math.max(1, bucketCount);
+  return policy === 'modulo' ? sha1Modulo(key, count) : murmur3(key) % count;
 }

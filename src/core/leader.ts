@@ -9,10 +9,11 @@ import {
   ViewUpdate,
 } from './message.js';
 import { candidates, Operator } from './operator.js';
-import { placeByRing } from './policy-ring.js';
+import { place } from './policies.js';
 import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
 import { Progress } from './progress.js';
 import { BrokenLinks } from './reachability.js';
+import { Shards } from './shards.js';
 import { type LeaderStatus, statusOf } from './status.js';
 import {
   learnersOf,
@@ -96,6 +97,9 @@ export class ViewLeader {
   private brake = '';
   private planMs = Infinity;
   readonly operator: Operator;
+  readonly shards: Shards;
+  /** Why nothing can be placed; '' when it can. */
+  private lacks = '';
 
   constructor(
     private readonly settings: LeaderSettings,
@@ -114,6 +118,7 @@ export class ViewLeader {
       atMs: 0,
     };
     this.draft = new Draft(view);
+    this.shards = new Shards(this.draft, (at) => this.plan(at));
     this.operator = new Operator(this.draft, {
       plan: (at) => this.plan(at),
       settleRows: (at) => this.settleRows(at),
@@ -142,9 +147,10 @@ export class ViewLeader {
     const known = this.draft.memberById(request.id);
     const ordinal = known?.ordinal ?? this.draft.nextOrdinal();
     const { id, address, zone, weight, incarnation } = request;
-    const drained = known?.drained ?? false;
+    const { drained = false, shard = 0 } = known ?? {};
     const { Up } = MemberState;
-    const member = { ordinal, id, address, zone, weight, state: Up, incarnation, drained };
+    const self = { ordinal, id, address, zone, weight, incarnation };
+    const member = { ...self, state: Up, drained, shard };
     this.leaving.delete(ordinal);
     this.detector.heard(ordinal, now);
     if (known === undefined) {
@@ -168,6 +174,21 @@ export class ViewLeader {
   /** What a membership that somebody thinks of would move. */
   preview(supposed: Supposition): PreviewAnswer {
     return previewOf(this.draft.view, this.reports.values(), supposed);
+  }
+
+  /** What another number of shards would move. */
+  previewReshard(shardCount: number): PreviewAnswer {
+    const split = this.shards.splitInto(shardCount);
+    if (typeof split === 'string') return { ok: false, code: 'TOO_FEW_SERVERS', message: split };
+    const { view } = this.draft;
+    const members = new Map(
+      Array.from(view.members, ([ordinal, member]) => {
+        return [ordinal, { ...member, shard: split.get(ordinal) ?? 0 }];
+      }),
+    );
+    const parameters = { ...view.parameters, shardCount };
+    const supposed = { ...view, members, parameters };
+    return previewOf(supposed, this.reports.values(), { added: 0, without: [] });
   }
 
   /** Call every 20–100 ms. */
@@ -196,6 +217,7 @@ export class ViewLeader {
     return statusOf(this.draft.view, {
       now,
       brake: this.brake,
+      lacks: this.lacks,
       waiting: this.planMs !== Infinity,
       reports: this.reports,
       progress: this.progress,
@@ -369,11 +391,12 @@ export class ViewLeader {
   private plan(now: number): void {
     this.planMs = Infinity;
     const parameters = this.draft.parameters;
+    this.lacks = parameters.policy === 'shards' ? this.shards.settle() : '';
     const servers = candidates(this.draft.members());
-    if (servers.length === 0) return;
+    if (servers.length === 0 || this.lacks !== '') return;
     const founding = !this.draft.isFounded;
     const previous = founding ? null : this.draft.rows().map(([, { target }]) => target);
-    const table = placeByRing(servers, parameters, previous);
+    const table = place(servers, this.draft.parameters, previous);
     for (const [bucket, target] of table.entries()) {
       const row = this.draft.row(bucket);
       if (row === undefined) {

@@ -10,6 +10,7 @@ import {
   type StoredRecord,
 } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
+import type { ViewParameters } from './view.js';
 
 /** A `getr` of keys in several buckets, under way. */
 interface Reading {
@@ -46,7 +47,7 @@ export class MultiReads {
 
   /** Take a read over; false when all its keys are in one bucket, whose primary can answer it. */
   start(request: number, operation: Operation): boolean {
-    const groups = groupsOf(operation.reads?.keys ?? [], this.host.view.parameters.bucketCount);
+    const groups = groupsOf(operation.reads?.keys ?? [], this.host.view.parameters);
     if (groups.length < 2) return false;
     const deadlineMs = this.host.now + operation.timeoutMs;
     const gathered = groups.map(() => null);
@@ -174,10 +175,10 @@ function partOf(
   );
 }
 
-function groupsOf(keys: readonly Key[], bucketCount: number): Key[][] {
+function groupsOf(keys: readonly Key[], parameters: ViewParameters): Key[][] {
   const groups = new Map<number, Key[]>();
   for (const key of keys) {
-    const bucket = bucketOf(key, Math.max(1, bucketCount));
+    const bucket = bucketOf(key, parameters);
     const group = groups.get(bucket);
     if (group === undefined) groups.set(bucket, [key]);
     else group.push(key);

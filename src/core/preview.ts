@@ -1,8 +1,10 @@
 import type { Ordinal } from './ids.js';
 import type { Heartbeat } from './message.js';
 import { candidates } from './operator.js';
-import type { Candidate, PlacementTable } from './policy.js';
-import { placeByRing } from './policy-ring.js';
+import type { PlacementTable } from './policy.js';
+import { place } from './policies.js';
+import type { ShardCandidate } from './policy-shards.js';
+import { shardMembers } from './shards.js';
 import type { Member, View } from './view.js';
 
 /** A membership that somebody thinks of. */
@@ -59,15 +61,15 @@ export function previewOf(
   if (missing !== undefined) {
     return { ok: false, code: 'UNKNOWN_SERVER', message: `there is no server ${missing}` };
   }
-  const servers: Candidate[] = [
+  const servers: ShardCandidate[] = [
     ...candidates(known).filter(({ id }) => !supposed.without.includes(id)),
-    ...newServers(known, supposed.added),
+    ...newServers(known, supposed.added, view.parameters.shardCount),
   ];
   if (servers.length === 0 || view.rows.length === 0) {
     return { ok: false, code: 'NO_SERVERS', message: 'no server would be left to hold anything' };
   }
   const targets = view.rows.map(({ target }) => target);
-  const table = placeByRing(servers, view.parameters, targets);
+  const table = place(servers, view.parameters, targets);
   const moves = movesTo(table, view, sizesOf(view, reports));
   const loads = loadsOf(table, view);
   const replicasLeast = loads.reduce(
@@ -77,11 +79,15 @@ export function previewOf(
   return { ok: true, preview: { moves, loads, replicasLeast, seconds: secondsFor(moves, view) } };
 }
 
-function newServers(known: readonly Member[], count: number): Candidate[] {
+/** Each goes to the shard that is the smallest then, where there are shards. */
+function newServers(known: readonly Member[], count: number, shardCount: number): ShardCandidate[] {
+  const sizes = shardMembers(known, shardCount).map((members) => members.length);
   const highest = known.reduce((most, { ordinal }) => Math.max(most, ordinal), 0);
   return Array.from({ length: count }, (_, at) => {
     const ordinal = highest + 1 + at;
-    return { ordinal, id: `new server ${ordinal}`, zone: '', weight: 1 };
+    const smallest = sizes.indexOf(Math.min(...sizes));
+    if (sizes.length > 0) sizes[smallest]! += 1;
+    return { ordinal, id: `new server ${ordinal}`, zone: '', weight: 1, shard: smallest + 1 };
   });
 }
 

@@ -47,6 +47,8 @@ function noView(): View {
     replicaCount: 0,
     minInSync: 0,
     policy: '',
+    shardCount: 0,
+    shardSpread: 'even',
     leaseMs: 0,
     graceMs: 0,
     rebalanceRateBytes: 0,
@@ -252,11 +254,10 @@ export class StorageServer implements Host {
       this.refuse(request, 0, problem.code, problem.detail);
       return;
     }
-    const { bucketCount } = this.view.parameters;
     const bucket =
       operation.kind === OperationKind.Scan
         ? operation.bucket
-        : bucketOf(operation.key, Math.max(1, bucketCount));
+        : bucketOf(operation.key, this.view.parameters);
     const row = this.view.rows[bucket];
     if (row === undefined) {
       this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');

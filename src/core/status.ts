@@ -1,6 +1,7 @@
 import type { Epoch, Ordinal } from './ids.js';
 import type { Heartbeat } from './message.js';
 import type { Progress } from './progress.js';
+import { replicasWanted } from './policies.js';
 import { learnersOf, type Member, MemberState, type View } from './view.js';
 
 export interface MemberStatus {
@@ -55,6 +56,8 @@ export interface LeaderStatus {
 export interface StatusInputs {
   readonly now: number;
   readonly brake: string;
+  /** Why nothing can be placed; '' when it can. */
+  readonly lacks: string;
   /** A plan is due: joins are being gathered. */
   readonly waiting: boolean;
   readonly reports: ReadonlyMap<Ordinal, Heartbeat>;
@@ -63,10 +66,11 @@ export interface StatusInputs {
 }
 
 export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
-  const { replicaCount, bucketCount } = view.parameters;
+  const { parameters } = view;
+  const { replicaCount, bucketCount } = parameters;
   const members = memberStatuses(view, inputs);
   const up = (ordinal: Ordinal): boolean => view.members.get(ordinal)?.state === MemberState.Up;
-  const wanted = (target: readonly Ordinal[]): number => Math.min(replicaCount, target.length);
+  const wanted = (target: readonly Ordinal[]): number => replicasWanted(parameters, target);
   const records = members.reduce((sum, { primaryRecords }) => sum + primaryRecords, 0);
   const short = view.rows.filter(({ replicas, target }) => replicas.length < wanted(target));
   const lost = view.rows.filter(({ replicas }) => !replicas.some(up));
@@ -74,6 +78,7 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
   const { brake } = inputs;
   const warnings = [
     brake,
+    inputs.lacks,
     lost.length > 0 ? `${lost.length} buckets have no live replica: start their servers` : '',
     below.length > 0 ? `${below.length} buckets take no writes: too few in-sync replicas` : '',
     view.rows.some(({ floor }) => floor < view.parameters.minInSync)

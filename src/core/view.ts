@@ -15,6 +15,8 @@ export interface Member {
   readonly incarnation: number;
   /** It is to hold nothing; it serves until others do. */
   readonly drained: boolean;
+  /** With the policy `shards`: to which it belongs, from 1 on; 0: none. */
+  readonly shard: number;
 }
 
 /** Who holds one bucket, and who should. Immutable; a change makes a new row. */
@@ -36,6 +38,10 @@ export interface ViewParameters {
   readonly replicaCount: number;
   readonly minInSync: number;
   readonly policy: string;
+  /** Of the policy `shards`; else 0. */
+  readonly shardCount: number;
+  /** How servers are spread over shards: `even` or `seeded`. */
+  readonly shardSpread: string;
   /** See `lease.ts`. `graceMs` exceeds `leaseMs` by the clock drift bound. */
   readonly leaseMs: number;
   readonly graceMs: number;

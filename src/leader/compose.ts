@@ -24,6 +24,9 @@ export interface ViewLeaderOptions {
   readonly buckets: number;
   readonly replicas: number;
   readonly policy: string;
+  /** Of the policy `shards`; else 0. */
+  readonly shards: number;
+  readonly shardSpread: string;
   readonly minInSync: number;
   readonly heartbeatIntervalMs: number;
   readonly downAfterMs: number;
@@ -69,6 +72,8 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
         replicaCount: options.replicas,
         minInSync: options.minInSync,
         policy: options.policy,
+        shardCount: options.shards,
+        shardSpread: options.shardSpread,
         leaseMs: options.leaseMs,
         graceMs: Math.ceil(options.leaseMs * (1 + options.maxDriftPercent / 100)),
         rebalanceRateBytes: options.rebalanceRateBytes,

@@ -14,6 +14,7 @@ import type { Ordinal } from '../core/ids.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
 import type { Draining, Removal, Steering } from '../core/operator.js';
 import type { PreviewAnswer, Supposition } from '../core/preview.js';
+import type { ShardAnswer, Shards } from '../core/shards.js';
 import type { View, ViewDelta } from '../core/view.js';
 import type { ViewStore } from '../viewstore/port.js';
 
@@ -76,6 +77,15 @@ export class LeaderDriver implements LeaderOutbox {
   /** Steer the rebalance; resolves when that is durable. */
   async steer(steering: Steering): Promise<void> {
     return this.durably(this.machine.operator.steer(steering, performance.now()));
+  }
+
+  /** Change what belongs to which shard; resolves when that is durable. */
+  async shards(change: (shards: Shards, now: number) => ShardAnswer): Promise<ShardAnswer> {
+    return this.durably(change(this.machine.shards, performance.now()));
+  }
+
+  previewReshard(shardCount: number): PreviewAnswer {
+    return this.machine.previewReshard(shardCount);
   }
 
   preview(supposed: Supposition): PreviewAnswer {

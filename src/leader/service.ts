@@ -19,6 +19,7 @@ import type {
 } from '../wire/gen/kvs/v1/leader.js';
 import type { LeaderDriver, LeaderReply } from './driver.js';
 import type { RecoveryDesk } from './recovery-desk.js';
+import { previewToWire, shardService } from './shard-service.js';
 import { statusToWire } from './status.js';
 
 /** The view leader's gRPC service. */
@@ -32,6 +33,7 @@ export function leaderService(
     return desk.driver;
   };
   return {
+    ...shardService(ready),
     register: (call, done) => void register(desk, call.request, heartbeatIntervalMs, done),
     heartbeat: (call) => {
       const driver = ready((error) => call.emit('error', error));
@@ -64,12 +66,10 @@ export function leaderService(
     previewPlacement: (call, done) => {
       const driver = ready(done);
       if (driver === null) return;
-      const answer = driver.preview(call.request);
-      if (!answer.ok) done(preconditionError(answer.code, answer.message));
-      else {
-        const { moves, loads, replicasLeast, seconds } = answer.preview;
-        done(null, { moves: [...moves], loads: [...loads], replicasLeast, seconds });
-      }
+      previewToWire(driver.preview(call.request), (error, preview) => {
+        if (preview === null) done(error);
+        else done(null, preview);
+      });
     },
     getStatus: (_call, done) => {
       const driver = ready(done);

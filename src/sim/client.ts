@@ -77,8 +77,7 @@ export class Client {
     const patience = this.patience();
     const reads = isRead(wish.kind);
     if (!reads) this.sequence += 1;
-    const { bucketCount } = world.settings.view;
-    const row = this.view?.rows[bucketOf(wish.key, bucketCount)];
+    const row = this.view?.rows[bucketOf(wish.key, world.settings.view)];
     const operation = new Operation(
       wish.kind,
       wish.key,
@@ -172,9 +171,8 @@ export class Client {
 
   private chooseServer(operation: Operation): number {
     const { random, view, world } = this;
-    const { bucketCount } = world.settings.view;
     const primary =
-      view === null ? undefined : primaryOf(view, bucketOf(operation.key, bucketCount));
+      view === null ? undefined : primaryOf(view, bucketOf(operation.key, world.settings.view));
     if (primary !== undefined && random.chance(0.7)) return primary;
     return random.whole(1, world.hosts.length);
   }

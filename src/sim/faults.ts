@@ -119,6 +119,13 @@ const steerRebalance: Injector = (world, random) => {
   return `pause the rebalance for ${forMs} ms, then ${rateBytes} bytes a second`;
 };
 
+/** Where there are shards; otherwise it is refused. */
+const reshard: Injector = (world, random) => {
+  const shardCount = random.whole(1, Math.max(1, Math.floor(world.hosts.length / 2)));
+  world.leader.reshard(shardCount);
+  return `reshard to ${shardCount}`;
+};
+
 /** A record rots on one disk, while another replica is in sync and well. */
 const damageRecord: Injector = (world, random) => {
   const bucket = random.whole(0, world.settings.view.bucketCount - 1);
@@ -225,6 +232,7 @@ const INJECTORS: readonly Injector[] = [
   removeServer,
   drainServer,
   steerRebalance,
+  reshard,
   partition,
   cutLink,
   pauseServer,

@@ -97,6 +97,14 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
+  /** The operator spreads the servers over another number of shards, if that can be. */
+  reshard(shardCount: number): void {
+    this.input((now) => {
+      this.machine.shards.reshard(shardCount, now);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
   steer(steering: Steering): void {
     this.input((now) => {
       this.machine.operator.steer(steering, now);

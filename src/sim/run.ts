@@ -218,7 +218,7 @@ class Run {
     const { world, settings } = this;
     const rest = new Map<Key, StoredRecord>();
     for (const key of everything(this.play)) {
-      const bucket = bucketOf(key, settings.view.bucketCount);
+      const bucket = bucketOf(key, settings.view);
       const primary = primaryOf(world.view, bucket);
       const host = primary === undefined ? undefined : world.host(primary);
       const record = host?.disk.store.get(bucket, key);

@@ -46,6 +46,7 @@ export function drawSettings(random: Prng): Settings {
   const leaseMs = random.pick([60, 160, 400]);
   const downAfterMs = leaseMs * random.whole(1, 4) + 100;
   const replicaCount = random.whole(1, 3);
+  const policy = random.pick(servers < 2 ? ['ring'] : ['ring', 'ring', 'modulo', 'shards']);
   return {
     servers,
     joinsLater: random.whole(0, servers < 5 ? 1 : 0),
@@ -57,7 +58,9 @@ export function drawSettings(random: Prng): Settings {
       bucketCount: random.pick([1, 2, 3, 4, 8, 16]),
       replicaCount,
       minInSync: random.whole(1, Math.min(2, replicaCount)),
-      policy: 'ring',
+      policy,
+      shardCount: policy === 'shards' ? random.whole(1, Math.floor(servers / 2)) : 0,
+      shardSpread: random.pick(['even', 'seeded']),
       leaseMs,
       graceMs: leaseMs * GRACE,
       rebalanceRateBytes: random.pick([0, 0, 2_000, 50_000]),

@@ -29,6 +29,8 @@ function writeParameters(out: ByteWriter, parameters: ViewParameters): void {
   out.u32(parameters.replicaCount);
   out.u32(parameters.minInSync);
   out.text(parameters.policy);
+  out.u32(parameters.shardCount);
+  out.text(parameters.shardSpread);
   out.number(parameters.leaseMs);
   out.number(parameters.graceMs);
   out.number(parameters.rebalanceRateBytes);
@@ -42,6 +44,8 @@ function readParameters(input: ByteReader): ViewParameters {
     replicaCount: input.u32(),
     minInSync: input.u32(),
     policy: input.text(),
+    shardCount: input.u32(),
+    shardSpread: input.text(),
     leaseMs: input.number(),
     graceMs: input.number(),
     rebalanceRateBytes: input.number(),
@@ -59,6 +63,7 @@ function writeMember(out: ByteWriter, member: Member): void {
   out.u8(member.state);
   out.u32(member.incarnation);
   out.u8(member.drained ? 1 : 0);
+  out.u32(member.shard);
 }
 
 function readMember(input: ByteReader): Member {
@@ -71,6 +76,7 @@ function readMember(input: ByteReader): Member {
     state: input.u8() as MemberState,
     incarnation: input.u32(),
     drained: input.u8() !== 0,
+    shard: input.u32(),
   };
 }
 

@@ -13,6 +13,7 @@ const member = (ordinal: number, state: MemberState) => ({
   state,
   incarnation: 1,
   drained: false,
+  shard: 0,
 });
 
 const view: View = {
@@ -23,6 +24,8 @@ const view: View = {
     replicaCount: 2,
     minInSync: 2,
     policy: 'ring',
+    shardCount: 0,
+    shardSpread: 'even',
     leaseMs: 700,
     graceMs: 800,
     rebalanceRateBytes: 0,

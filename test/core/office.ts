@@ -8,7 +8,7 @@ import {
 } from '../../src/core/leader.js';
 import { Heartbeat, Reconfigure } from '../../src/core/message.js';
 import type { Operator } from '../../src/core/operator.js';
-import { learnersOf, type View } from '../../src/core/view.js';
+import { learnersOf, type View, type ViewParameters } from '../../src/core/view.js';
 
 const SETTINGS: LeaderSettings = {
   parameters: {
@@ -16,6 +16,8 @@ const SETTINGS: LeaderSettings = {
     replicaCount: 3,
     minInSync: 2,
     policy: 'ring',
+    shardCount: 0,
+    shardSpread: 'even',
     leaseMs: 700,
     graceMs: 800,
     rebalanceRateBytes: 0,
@@ -39,8 +41,13 @@ export class Office implements LeaderOutbox {
   readonly unheard = new Map<number, number[]>();
   readonly leader: ViewLeader;
 
-  constructor(recovered: View | null = null, settings: Partial<LeaderSettings> = {}) {
-    this.leader = new ViewLeader({ ...SETTINGS, ...settings }, recovered, 'cluster', this.now);
+  constructor(
+    recovered: View | null = null,
+    /** Instead of those in `SETTINGS`. */
+    more: Partial<ViewParameters> = {},
+  ) {
+    const parameters = { ...SETTINGS.parameters, ...more };
+    this.leader = new ViewLeader({ ...SETTINGS, parameters }, recovered, 'cluster', this.now);
   }
 
   publish(_delta: unknown, view: View): void {

@@ -11,13 +11,13 @@ import { clientOf, newCluster, settled, temporaryDirectory } from './support.js'
 
 jest.setTimeout(120_000);
 
-const BUCKETS = 64;
+const PARAMETERS = { bucketCount: 64, policy: 'ring' };
 const keys = Array.from({ length: 300 }, (_, at) => `key ${at}`);
 
 type Rows = ClassicLevel<Buffer, Buffer>;
 
 function rowOf(key: string): Buffer {
-  return recordKey(bucketOf(key, BUCKETS), key);
+  return recordKey(bucketOf(key, PARAMETERS), key);
 }
 
 async function withRows<T>(directory: string, use: (rows: Rows) => Promise<T>): Promise<T> {
@@ -59,7 +59,7 @@ test('damaged and lost rows are copied again from another replica; other differe
     const told = victim.logTail().match(/copied again from another replica/g);
     return (told?.length ?? 0) >= 2;
   });
-  const where = new RegExp(`bucket ${bucketOf(forged, BUCKETS)}: server \\d and its primary`);
+  const where = new RegExp(`bucket ${bucketOf(forged, PARAMETERS)}: server \\d and its primary`);
   const status = await cluster.waitForStatus('the alarm', 60_000, ({ warnings }) =>
     warnings.some((warning) => where.test(warning)),
   );

@@ -26,6 +26,8 @@ const SETTINGS: Settings = {
     replicaCount: 3,
     minInSync: 2,
     policy: 'ring',
+    shardCount: 0,
+    shardSpread: 'even',
     leaseMs: 700,
     graceMs: 805,
     rebalanceRateBytes: 0,

@@ -87,6 +87,7 @@ const member = fc.record({
   state: fc.constantFrom(...Object.values(MemberState)),
   incarnation: small,
   drained: fc.boolean(),
+  shard: small,
 });
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
@@ -96,6 +97,8 @@ const view: fc.Arbitrary<View> = fc.record({
     replicaCount: small,
     minInSync: small,
     policy: text,
+    shardCount: small,
+    shardSpread: text,
     leaseMs: count,
     graceMs: count,
     rebalanceRateBytes: count,

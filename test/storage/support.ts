@@ -68,6 +68,8 @@ export function view(epoch: number): View {
       replicaCount: 2,
       minInSync: 2,
       policy: 'ring',
+      shardCount: 0,
+      shardSpread: 'even',
       leaseMs: 1,
       graceMs: 2,
       rebalanceRateBytes: 0,

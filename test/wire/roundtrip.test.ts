@@ -85,6 +85,8 @@ const parameters = fc.record({
   replicaCount: small,
   minInSync: small,
   policy: text,
+  shardCount: small,
+  shardSpread: text,
   leaseMs: small,
   graceMs: small,
   rebalanceRateBytes: whole,
@@ -107,6 +109,7 @@ const member = fc.record({
   state: fc.constantFrom(...Object.values(MemberState)),
   incarnation: small,
   drained: fc.boolean(),
+  shard: small,
 });
 const members = some(member).map((list) => new Map(list.map((one) => [one.ordinal, one])));
 const view: fc.Arbitrary<View> = fc.record({

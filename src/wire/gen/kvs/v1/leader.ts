@@ -22,7 +22,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Member, View, ViewUpdate } from "./view.js";
+import { Member, MemberState, memberStateFromJSON, memberStateToJSON, View, ViewUpdate } from "./view.js";
 
 export const protobufPackage = "kvs.v1";
 
@@ -91,6 +91,57 @@ export interface SteerRebalanceResponse {
   epoch: number;
   paused: boolean;
   rateBytes: number;
+}
+
+export interface ListShardsRequest {
+}
+
+export interface ListShardsResponse {
+  shards: Shard[];
+}
+
+export interface Shard {
+  /** From 1 on. */
+  shard: number;
+  members: ShardMember[];
+}
+
+export interface ShardMember {
+  id: string;
+  address: string;
+  state: MemberState;
+  /** Records it holds: the key count of the shard, equal on all members at rest. */
+  records: number;
+}
+
+export interface AddShardMemberRequest {
+  shard: number;
+  /** Id of the server. */
+  id: string;
+}
+
+export interface AddShardMemberResponse {
+  epoch: number;
+}
+
+export interface ReshardRequest {
+  shards: number;
+  /** Only say what would move. */
+  dryRun: boolean;
+}
+
+export interface ReshardResponse {
+  epoch: number;
+  /** Of a dry run. */
+  preview: PreviewPlacementResponse | undefined;
+}
+
+export interface RemoveShardRequest {
+  shard: number;
+}
+
+export interface RemoveShardResponse {
+  epoch: number;
 }
 
 export interface PreviewPlacementRequest {
@@ -1153,6 +1204,789 @@ export const SteerRebalanceResponse: MessageFns<SteerRebalanceResponse> = {
     message.epoch = object.epoch ?? 0;
     message.paused = object.paused ?? false;
     message.rateBytes = object.rateBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseListShardsRequest(): ListShardsRequest {
+  return {};
+}
+
+export const ListShardsRequest: MessageFns<ListShardsRequest> = {
+  encode(_: ListShardsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListShardsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListShardsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListShardsRequest {
+    return {};
+  },
+
+  toJSON(_: ListShardsRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListShardsRequest>, I>>(base?: I): ListShardsRequest {
+    return ListShardsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListShardsRequest>, I>>(_: I): ListShardsRequest {
+    const message = createBaseListShardsRequest();
+    return message;
+  },
+};
+
+function createBaseListShardsResponse(): ListShardsResponse {
+  return { shards: [] };
+}
+
+export const ListShardsResponse: MessageFns<ListShardsResponse> = {
+  encode(message: ListShardsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.shards) {
+      Shard.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListShardsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListShardsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.shards.push(Shard.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListShardsResponse {
+    return { shards: globalThis.Array.isArray(object?.shards) ? object.shards.map((e: any) => Shard.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: ListShardsResponse): unknown {
+    const obj: any = {};
+    if (message.shards?.length) {
+      obj.shards = message.shards.map((e) => Shard.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ListShardsResponse>, I>>(base?: I): ListShardsResponse {
+    return ListShardsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListShardsResponse>, I>>(object: I): ListShardsResponse {
+    const message = createBaseListShardsResponse();
+    message.shards = object.shards?.map((e) => Shard.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseShard(): Shard {
+  return { shard: 0, members: [] };
+}
+
+export const Shard: MessageFns<Shard> = {
+  encode(message: Shard, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.shard !== 0) {
+      writer.uint32(8).uint32(message.shard);
+    }
+    for (const v of message.members) {
+      ShardMember.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Shard {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShard();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.shard = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.members.push(ShardMember.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Shard {
+    return {
+      shard: isSet(object.shard) ? globalThis.Number(object.shard) : 0,
+      members: globalThis.Array.isArray(object?.members) ? object.members.map((e: any) => ShardMember.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Shard): unknown {
+    const obj: any = {};
+    if (message.shard !== 0) {
+      obj.shard = Math.round(message.shard);
+    }
+    if (message.members?.length) {
+      obj.members = message.members.map((e) => ShardMember.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Shard>, I>>(base?: I): Shard {
+    return Shard.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Shard>, I>>(object: I): Shard {
+    const message = createBaseShard();
+    message.shard = object.shard ?? 0;
+    message.members = object.members?.map((e) => ShardMember.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseShardMember(): ShardMember {
+  return { id: "", address: "", state: 0, records: 0 };
+}
+
+export const ShardMember: MessageFns<ShardMember> = {
+  encode(message: ShardMember, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.state !== 0) {
+      writer.uint32(24).int32(message.state);
+    }
+    if (message.records !== 0) {
+      writer.uint32(32).uint64(message.records);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShardMember {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShardMember();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.records = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShardMember {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      address: isSet(object.address) ? globalThis.String(object.address) : "",
+      state: isSet(object.state) ? memberStateFromJSON(object.state) : 0,
+      records: isSet(object.records) ? globalThis.Number(object.records) : 0,
+    };
+  },
+
+  toJSON(message: ShardMember): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.address !== "") {
+      obj.address = message.address;
+    }
+    if (message.state !== 0) {
+      obj.state = memberStateToJSON(message.state);
+    }
+    if (message.records !== 0) {
+      obj.records = Math.round(message.records);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ShardMember>, I>>(base?: I): ShardMember {
+    return ShardMember.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ShardMember>, I>>(object: I): ShardMember {
+    const message = createBaseShardMember();
+    message.id = object.id ?? "";
+    message.address = object.address ?? "";
+    message.state = object.state ?? 0;
+    message.records = object.records ?? 0;
+    return message;
+  },
+};
+
+function createBaseAddShardMemberRequest(): AddShardMemberRequest {
+  return { shard: 0, id: "" };
+}
+
+export const AddShardMemberRequest: MessageFns<AddShardMemberRequest> = {
+  encode(message: AddShardMemberRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.shard !== 0) {
+      writer.uint32(8).uint32(message.shard);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AddShardMemberRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAddShardMemberRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.shard = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AddShardMemberRequest {
+    return {
+      shard: isSet(object.shard) ? globalThis.Number(object.shard) : 0,
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+    };
+  },
+
+  toJSON(message: AddShardMemberRequest): unknown {
+    const obj: any = {};
+    if (message.shard !== 0) {
+      obj.shard = Math.round(message.shard);
+    }
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AddShardMemberRequest>, I>>(base?: I): AddShardMemberRequest {
+    return AddShardMemberRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AddShardMemberRequest>, I>>(object: I): AddShardMemberRequest {
+    const message = createBaseAddShardMemberRequest();
+    message.shard = object.shard ?? 0;
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseAddShardMemberResponse(): AddShardMemberResponse {
+  return { epoch: 0 };
+}
+
+export const AddShardMemberResponse: MessageFns<AddShardMemberResponse> = {
+  encode(message: AddShardMemberResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AddShardMemberResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAddShardMemberResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AddShardMemberResponse {
+    return { epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0 };
+  },
+
+  toJSON(message: AddShardMemberResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AddShardMemberResponse>, I>>(base?: I): AddShardMemberResponse {
+    return AddShardMemberResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AddShardMemberResponse>, I>>(object: I): AddShardMemberResponse {
+    const message = createBaseAddShardMemberResponse();
+    message.epoch = object.epoch ?? 0;
+    return message;
+  },
+};
+
+function createBaseReshardRequest(): ReshardRequest {
+  return { shards: 0, dryRun: false };
+}
+
+export const ReshardRequest: MessageFns<ReshardRequest> = {
+  encode(message: ReshardRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.shards !== 0) {
+      writer.uint32(8).uint32(message.shards);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(16).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReshardRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReshardRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReshardRequest {
+    return {
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: ReshardRequest): unknown {
+    const obj: any = {};
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReshardRequest>, I>>(base?: I): ReshardRequest {
+    return ReshardRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReshardRequest>, I>>(object: I): ReshardRequest {
+    const message = createBaseReshardRequest();
+    message.shards = object.shards ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseReshardResponse(): ReshardResponse {
+  return { epoch: 0, preview: undefined };
+}
+
+export const ReshardResponse: MessageFns<ReshardResponse> = {
+  encode(message: ReshardResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.preview !== undefined) {
+      PreviewPlacementResponse.encode(message.preview, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReshardResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReshardResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.preview = PreviewPlacementResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReshardResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      preview: isSet(object.preview) ? PreviewPlacementResponse.fromJSON(object.preview) : undefined,
+    };
+  },
+
+  toJSON(message: ReshardResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.preview !== undefined) {
+      obj.preview = PreviewPlacementResponse.toJSON(message.preview);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ReshardResponse>, I>>(base?: I): ReshardResponse {
+    return ReshardResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReshardResponse>, I>>(object: I): ReshardResponse {
+    const message = createBaseReshardResponse();
+    message.epoch = object.epoch ?? 0;
+    message.preview = (object.preview !== undefined && object.preview !== null)
+      ? PreviewPlacementResponse.fromPartial(object.preview)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRemoveShardRequest(): RemoveShardRequest {
+  return { shard: 0 };
+}
+
+export const RemoveShardRequest: MessageFns<RemoveShardRequest> = {
+  encode(message: RemoveShardRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.shard !== 0) {
+      writer.uint32(8).uint32(message.shard);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveShardRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveShardRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.shard = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveShardRequest {
+    return { shard: isSet(object.shard) ? globalThis.Number(object.shard) : 0 };
+  },
+
+  toJSON(message: RemoveShardRequest): unknown {
+    const obj: any = {};
+    if (message.shard !== 0) {
+      obj.shard = Math.round(message.shard);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemoveShardRequest>, I>>(base?: I): RemoveShardRequest {
+    return RemoveShardRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveShardRequest>, I>>(object: I): RemoveShardRequest {
+    const message = createBaseRemoveShardRequest();
+    message.shard = object.shard ?? 0;
+    return message;
+  },
+};
+
+function createBaseRemoveShardResponse(): RemoveShardResponse {
+  return { epoch: 0 };
+}
+
+export const RemoveShardResponse: MessageFns<RemoveShardResponse> = {
+  encode(message: RemoveShardResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveShardResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveShardResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveShardResponse {
+    return { epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0 };
+  },
+
+  toJSON(message: RemoveShardResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<RemoveShardResponse>, I>>(base?: I): RemoveShardResponse {
+    return RemoveShardResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveShardResponse>, I>>(object: I): RemoveShardResponse {
+    const message = createBaseRemoveShardResponse();
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
@@ -3930,6 +4764,48 @@ export const LeaderServiceService = {
       Buffer.from(PreviewPlacementResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PreviewPlacementResponse => PreviewPlacementResponse.decode(value),
   },
+  /** The shards of a cluster with the policy "shards": their servers and key counts. */
+  listShards: {
+    path: "/kvs.v1.LeaderService/ListShards" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListShardsRequest): Buffer => Buffer.from(ListShardsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListShardsRequest => ListShardsRequest.decode(value),
+    responseSerialize: (value: ListShardsResponse): Buffer => Buffer.from(ListShardsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListShardsResponse => ListShardsResponse.decode(value),
+  },
+  /** A server takes over the identity, table and data of a shard. */
+  addShardMember: {
+    path: "/kvs.v1.LeaderService/AddShardMember" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AddShardMemberRequest): Buffer =>
+      Buffer.from(AddShardMemberRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AddShardMemberRequest => AddShardMemberRequest.decode(value),
+    responseSerialize: (value: AddShardMemberResponse): Buffer =>
+      Buffer.from(AddShardMemberResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AddShardMemberResponse => AddShardMemberResponse.decode(value),
+  },
+  /** Another number of shards, spread anew over the servers. */
+  reshard: {
+    path: "/kvs.v1.LeaderService/Reshard" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReshardRequest): Buffer => Buffer.from(ReshardRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReshardRequest => ReshardRequest.decode(value),
+    responseSerialize: (value: ReshardResponse): Buffer => Buffer.from(ReshardResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReshardResponse => ReshardResponse.decode(value),
+  },
+  /** A shard's servers are drained; its data goes to the other shards. */
+  removeShard: {
+    path: "/kvs.v1.LeaderService/RemoveShard" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveShardRequest): Buffer => Buffer.from(RemoveShardRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveShardRequest => RemoveShardRequest.decode(value),
+    responseSerialize: (value: RemoveShardResponse): Buffer => Buffer.from(RemoveShardResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveShardResponse => RemoveShardResponse.decode(value),
+  },
 } as const;
 
 export interface LeaderServiceServer extends UntypedServiceImplementation {
@@ -3949,6 +4825,14 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   steerRebalance: handleUnaryCall<SteerRebalanceRequest, SteerRebalanceResponse>;
   /** What a change of the membership would move. Changes nothing. */
   previewPlacement: handleUnaryCall<PreviewPlacementRequest, PreviewPlacementResponse>;
+  /** The shards of a cluster with the policy "shards": their servers and key counts. */
+  listShards: handleUnaryCall<ListShardsRequest, ListShardsResponse>;
+  /** A server takes over the identity, table and data of a shard. */
+  addShardMember: handleUnaryCall<AddShardMemberRequest, AddShardMemberResponse>;
+  /** Another number of shards, spread anew over the servers. */
+  reshard: handleUnaryCall<ReshardRequest, ReshardResponse>;
+  /** A shard's servers are drained; its data goes to the other shards. */
+  removeShard: handleUnaryCall<RemoveShardRequest, RemoveShardResponse>;
 }
 
 export interface LeaderServiceClient extends Client {
@@ -4075,6 +4959,70 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PreviewPlacementResponse) => void,
+  ): ClientUnaryCall;
+  /** The shards of a cluster with the policy "shards": their servers and key counts. */
+  listShards(
+    request: ListShardsRequest,
+    callback: (error: ServiceError | null, response: ListShardsResponse) => void,
+  ): ClientUnaryCall;
+  listShards(
+    request: ListShardsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListShardsResponse) => void,
+  ): ClientUnaryCall;
+  listShards(
+    request: ListShardsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListShardsResponse) => void,
+  ): ClientUnaryCall;
+  /** A server takes over the identity, table and data of a shard. */
+  addShardMember(
+    request: AddShardMemberRequest,
+    callback: (error: ServiceError | null, response: AddShardMemberResponse) => void,
+  ): ClientUnaryCall;
+  addShardMember(
+    request: AddShardMemberRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AddShardMemberResponse) => void,
+  ): ClientUnaryCall;
+  addShardMember(
+    request: AddShardMemberRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AddShardMemberResponse) => void,
+  ): ClientUnaryCall;
+  /** Another number of shards, spread anew over the servers. */
+  reshard(
+    request: ReshardRequest,
+    callback: (error: ServiceError | null, response: ReshardResponse) => void,
+  ): ClientUnaryCall;
+  reshard(
+    request: ReshardRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReshardResponse) => void,
+  ): ClientUnaryCall;
+  reshard(
+    request: ReshardRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReshardResponse) => void,
+  ): ClientUnaryCall;
+  /** A shard's servers are drained; its data goes to the other shards. */
+  removeShard(
+    request: RemoveShardRequest,
+    callback: (error: ServiceError | null, response: RemoveShardResponse) => void,
+  ): ClientUnaryCall;
+  removeShard(
+    request: RemoveShardRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveShardResponse) => void,
+  ): ClientUnaryCall;
+  removeShard(
+    request: RemoveShardRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveShardResponse) => void,
   ): ClientUnaryCall;
 }
 

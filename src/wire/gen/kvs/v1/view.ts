@@ -68,6 +68,8 @@ export interface Member {
   incarnation: number;
   /** It is to hold nothing; it serves until others do. */
   drained: boolean;
+  /** With the policy "shards": to which it belongs, from 1 on; 0: none. */
+  shard: number;
 }
 
 /** One row of the bucket table. */
@@ -106,6 +108,10 @@ export interface ViewParameters {
   rateSteered: boolean;
   /** Nothing is copied that is only to be moved; what was lost is rebuilt. */
   rebalancePaused: boolean;
+  /** Of the policy "shards"; else 0. */
+  shardCount: number;
+  /** How servers are spread over shards: "even" or "seeded". */
+  shardSpread: string;
 }
 
 /** A whole view. */
@@ -141,7 +147,7 @@ export interface ViewUpdate {
 }
 
 function createBaseMember(): Member {
-  return { ordinal: 0, id: "", address: "", zone: "", weight: 0, state: 0, incarnation: 0, drained: false };
+  return { ordinal: 0, id: "", address: "", zone: "", weight: 0, state: 0, incarnation: 0, drained: false, shard: 0 };
 }
 
 export const Member: MessageFns<Member> = {
@@ -169,6 +175,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.drained !== false) {
       writer.uint32(64).bool(message.drained);
+    }
+    if (message.shard !== 0) {
+      writer.uint32(72).uint32(message.shard);
     }
     return writer;
   },
@@ -250,6 +259,14 @@ export const Member: MessageFns<Member> = {
             message.drained = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.shard = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -272,6 +289,7 @@ export const Member: MessageFns<Member> = {
       state: isSet(object.state) ? memberStateFromJSON(object.state) : 0,
       incarnation: isSet(object.incarnation) ? globalThis.Number(object.incarnation) : 0,
       drained: isSet(object.drained) ? globalThis.Boolean(object.drained) : false,
+      shard: isSet(object.shard) ? globalThis.Number(object.shard) : 0,
     };
   },
 
@@ -301,6 +319,9 @@ export const Member: MessageFns<Member> = {
     if (message.drained !== false) {
       obj.drained = message.drained;
     }
+    if (message.shard !== 0) {
+      obj.shard = Math.round(message.shard);
+    }
     return obj;
   },
 
@@ -317,6 +338,7 @@ export const Member: MessageFns<Member> = {
     message.state = object.state ?? 0;
     message.incarnation = object.incarnation ?? 0;
     message.drained = object.drained ?? false;
+    message.shard = object.shard ?? 0;
     return message;
   },
 };
@@ -509,6 +531,8 @@ function createBaseViewParameters(): ViewParameters {
     rebalanceRateBytes: 0,
     rateSteered: false,
     rebalancePaused: false,
+    shardCount: 0,
+    shardSpread: "",
   };
 }
 
@@ -540,6 +564,12 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     }
     if (message.rebalancePaused !== false) {
       writer.uint32(72).bool(message.rebalancePaused);
+    }
+    if (message.shardCount !== 0) {
+      writer.uint32(80).uint32(message.shardCount);
+    }
+    if (message.shardSpread !== "") {
+      writer.uint32(90).string(message.shardSpread);
     }
     return writer;
   },
@@ -629,6 +659,22 @@ export const ViewParameters: MessageFns<ViewParameters> = {
             message.rebalancePaused = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.shardCount = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.shardSpread = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -684,6 +730,16 @@ export const ViewParameters: MessageFns<ViewParameters> = {
         : isSet(object.rebalance_paused)
         ? globalThis.Boolean(object.rebalance_paused)
         : false,
+      shardCount: isSet(object.shardCount)
+        ? globalThis.Number(object.shardCount)
+        : isSet(object.shard_count)
+        ? globalThis.Number(object.shard_count)
+        : 0,
+      shardSpread: isSet(object.shardSpread)
+        ? globalThis.String(object.shardSpread)
+        : isSet(object.shard_spread)
+        ? globalThis.String(object.shard_spread)
+        : "",
     };
   },
 
@@ -716,6 +772,12 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     if (message.rebalancePaused !== false) {
       obj.rebalancePaused = message.rebalancePaused;
     }
+    if (message.shardCount !== 0) {
+      obj.shardCount = Math.round(message.shardCount);
+    }
+    if (message.shardSpread !== "") {
+      obj.shardSpread = message.shardSpread;
+    }
     return obj;
   },
 
@@ -733,6 +795,8 @@ export const ViewParameters: MessageFns<ViewParameters> = {
     message.rebalanceRateBytes = object.rebalanceRateBytes ?? 0;
     message.rateSteered = object.rateSteered ?? false;
     message.rebalancePaused = object.rebalancePaused ?? false;
+    message.shardCount = object.shardCount ?? 0;
+    message.shardSpread = object.shardSpread ?? "";
     return message;
   },
 };
