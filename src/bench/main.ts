@@ -39,7 +39,7 @@ const program = new Command('bench')
 program
   .command('failover')
   .description('how long writes wait when a server is killed, at default settings')
-  .option('--rounds <n>', 'kills', Number, 10)
+  .option('--rounds <n>', 'kills', Number, 20)
   .action(({ rounds }: { rounds: number }) =>
     onCluster((cluster) => measureFailover(cluster, open, rounds, say)),
   );

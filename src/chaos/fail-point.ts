@@ -1,6 +1,6 @@
 // Loaded into a server with `--import`; ends the process at an exact point of a distributed commit,
 // once, when the file that names the point is there. Production code knows nothing of it.
-import { existsSync, rmSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 
@@ -14,9 +14,12 @@ interface Private {
 const directory = new URL(import.meta.url).searchParams.get('directory') ?? '';
 
 function dieAt(point: string): void {
-  const armed = join(directory, point);
-  if (!existsSync(armed)) return;
-  rmSync(armed);
+  try {
+    // Of servers that get there together, the one that removes the file dies.
+    unlinkSync(join(directory, point));
+  } catch {
+    return;
+  }
   process.kill(process.pid, 'SIGKILL');
 }
 
