@@ -139,7 +139,11 @@ export class Operator {
   /** Nothing that is only to be moved has a new place any more; lost replicas are still rebuilt. */
   private cancel(now: number): void {
     const { draft, office } = this;
-    office.forgetPlan();
+    const { replicaCount } = draft.parameters;
+    const wanted = Math.min(replicaCount, candidates(draft.members()).length);
+    const isWhole = draft.rows().every(([, { replicas }]) => replicas.length >= wanted);
+    // A plan that is due may be what brings lost replicas back.
+    if (isWhole) office.forgetPlan();
     for (const [bucket, row] of draft.rows()) {
       const { replicas, target, floor } = row;
       const moves = target.some((ordinal) => !replicas.includes(ordinal));

@@ -102,3 +102,15 @@ describe('a preview', () => {
     expect(office.leader.preview(nobody)).toMatchObject({ ok: false, code: 'UNKNOWN_SERVER' });
   });
 });
+
+test('cancelling does not keep a server from getting back what it lost', () => {
+  const office = founded(3);
+  office.alive.delete(3);
+  office.pass(40_000);
+  expect(office.view.rows.every(({ target }) => target.length === 2)).toBe(true);
+  office.alive.set(3, 1);
+  office.pass(100);
+  office.operator.steer({ cancel: true }, office.now);
+  office.pass(1000);
+  expect(office.view.rows.every(({ target }) => target.length === 3)).toBe(true);
+});

@@ -12,6 +12,7 @@ const CASES: readonly (readonly [seed: number, cause: string])[] = [
   [1169, 'a late copy of a delete that had found nothing deleted a later value'],
   [1305, 'the same, after a fail-over'],
   [400089, 'digests of an entry that was logged before the replica was in sync were compared'],
+  [411, 'a cancelled rebalance forgot the plan that was to bring lost replicas back'],
   [504976, 'a restarted replica digested a state that already had effects of later entries'],
   [505737, 'the same, many faults later'],
 ];
