@@ -2,6 +2,8 @@ import { once } from 'node:events';
 
 import type { Command } from 'commander';
 
+import { murmur3 } from '../core/hash.js';
+import { sha1 } from '../core/sha1.js';
 import { type Member, MemberState, type View } from '../core/view.js';
 import type { GetStatusResponse, ViewChangeStatus } from '../wire/gen/kvs/v1/leader.js';
 import { setting } from './options.js';
@@ -244,21 +246,26 @@ function viewScreen(view: View): string {
 }
 
 async function showLocation(session: Session, key: string): Promise<void> {
-  const { murmur3 } = await import('../core/hash.js');
   await session.withClient(async (client) => {
     const { bucket, epoch, primary, replicas } = await client.locate(key);
-    const { bucketCount } = (await client.view()).parameters;
-    const hash = murmur3(Buffer.from(key).toString('latin1'));
+    const { bucketCount, policy } = (await client.view()).parameters;
+    const name = Buffer.from(key).toString('latin1');
+    const hash = policy === 'modulo' ? hexadecimal(sha1(name)) : murmur3(name);
+    const hashName = policy === 'modulo' ? 'SHA-1' : 'murmur3';
     const others = replicas.slice(1);
     await session.output.result(
       { ...bytesField('key', key), hash, bucket, epoch, primary, replicas },
       [
         `key      ${printable(key)}`,
-        `hash     ${hash} (murmur3)`,
+        `hash     ${hash} (${hashName})`,
         `bucket   ${bucket} (hash mod ${bucketCount}), unchanged since epoch ${epoch}`,
         `primary  ${primary}`,
         `others   ${others.length === 0 ? 'none' : others.join(', ')}`,
       ].join('\n'),
     );
   });
+}
+
+function hexadecimal(words: readonly number[]): string {
+  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
 }

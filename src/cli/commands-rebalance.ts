@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import { comparePolicies, type Movement, type PolicyRow } from '../core/compare.js';
 import { MemberState } from '../core/view.js';
 import type {
   GetStatusResponse,
@@ -16,6 +17,8 @@ import type { Session } from './session.js';
 
 const LOOK_EVERY_MS = 200;
 const MOST_ADDED = 1000;
+/** Columns of a full bar. */
+const BAR = 20;
 
 interface DrainOptions {
   readonly undo?: boolean;
@@ -27,9 +30,20 @@ interface DrainOptions {
 export function addRebalanceCommands(program: Command, session: Session): void {
   addServerCommands(program, session);
   addSteeringCommands(program, session);
-  program
+  const placement = program
     .command('placement')
-    .description('where the placement policy puts what')
+    .description('where the placement policy puts what');
+  placement
+    .command('compare')
+    .description('how even the policies are, and what a join and a leave move')
+    .addOption(
+      setting('--servers <number>', 'equal servers; by default as many as are up').argParser(
+        wholeNumber(2, MOST_ADDED),
+      ),
+    )
+    .addHelpText('after', '\nExample:\n  $ kvs-client placement compare --servers 10')
+    .action((options: { servers?: number }) => compare(session, options.servers));
+  placement
     .command('preview')
     .description('what a change of the membership would move; changes nothing')
     .addOption(setting('--add <number>', 'new servers').argParser(wholeNumber(1, MOST_ADDED)))
@@ -251,6 +265,49 @@ async function preview(session: Session, added: number, without: string[]): Prom
   await session.withClient(async (client) => {
     await showPreview(session, await client.admin.previewPlacement(added, without));
   });
+}
+
+async function compare(session: Session, servers: number | undefined): Promise<void> {
+  await session.withClient(async (client) => {
+    const { members, parameters } = await client.view();
+    const up = Array.from(members.values()).filter(({ state }) => state === MemberState.Up);
+    const rows = comparePolicies(servers ?? Math.max(2, up.length), parameters);
+    const { output } = session;
+    if (output.json) {
+      for (const row of rows) await output.result(comparisonFields(row), '');
+      return;
+    }
+    const cells = rows.map((row) => [
+      row.policy,
+      String(row.servers),
+      row.replicasOverMean.toFixed(3),
+      row.primariesOverMean.toFixed(3),
+      bar(row.join),
+      bar(row.leave),
+    ]);
+    const head = ['POLICY', 'SERVERS', 'REPLICAS', 'PRIMARIES', '+1 SERVER MOVES', '-1 MOVES'];
+    await output.result({}, `fullest over mean; replicas moved\n${table(head, cells)}`);
+  });
+}
+
+function comparisonFields(row: PolicyRow): Record<string, unknown> {
+  return {
+    policy: row.policy,
+    servers: row.servers,
+    max_over_mean: row.replicasOverMean,
+    primaries_max_over_mean: row.primariesOverMean,
+    moved_on_join: row.join.moved,
+    least_possible_on_join: row.join.least,
+    moved_on_leave: row.leave.moved,
+    least_possible_on_leave: row.leave.least,
+  };
+}
+
+/** Moved replicas as a share of all. */
+function bar({ moved, least, all }: Movement): string {
+  const share = moved / Math.max(1, all);
+  const drawn = '█'.repeat(Math.round(share * BAR)).padEnd(BAR, '·');
+  return `${drawn} ${count(moved)} (least ${count(least)})`;
 }
 
 /** What would move, and how even it would be. */

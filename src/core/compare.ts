@@ -1,7 +1,7 @@
 import type { Ordinal } from './ids.js';
 import { place, POLICIES, type PolicyParameters } from './policies.js';
 import type { PlacementTable } from './policy.js';
-import { evenSplit, LEAST_MEMBERS, type ShardCandidate } from './policy-shards.js';
+import { evenSplit, type ShardCandidate } from './policy-shards.js';
 
 /** How a policy does with so many equal servers. */
 export interface PolicyRow {
@@ -22,7 +22,7 @@ export interface Movement {
   readonly all: number;
 }
 
-/** Servers per shard, about; a shard has two at least. */
+/** Servers per shard, about. */
 const SHARD_SIZE = 3;
 
 /** Compare all policies, with `servers` equal servers. */
@@ -38,9 +38,7 @@ function rowOf(
   count: number,
   { bucketCount, replicaCount }: { readonly bucketCount: number; readonly replicaCount: number },
 ): PolicyRow {
-  const least = policy === 'shards' ? LEAST_MEMBERS : 1;
-  const shardCount =
-    policy === 'shards' ? Math.max(1, Math.floor(count / Math.max(least, SHARD_SIZE))) : 0;
+  const shardCount = policy === 'shards' ? Math.max(1, Math.floor(count / SHARD_SIZE)) : 0;
   const parameters = { bucketCount, replicaCount, policy, shardCount };
   const servers = serversOf(count, shardCount);
   const table = place(servers, parameters, null);

@@ -47,7 +47,8 @@ export class Shards {
     if (member.shard === shard) return { ok: true };
     const left = this.sizes()[member.shard - 1] ?? Infinity;
     if (left <= LEAST_MEMBERS) {
-      const why = `shard ${member.shard} would keep ${left - 1} of at least ${LEAST_MEMBERS} servers`;
+      const kept = `${left - 1} of at least ${LEAST_MEMBERS} servers`;
+      const why = `shard ${member.shard} would keep ${kept}`;
       return cannot('TOO_FEW_SERVERS', `server ${id} cannot leave: ${why}`);
     }
     this.draft.setMember({ ...member, shard }, `server ${member.ordinal} joins shard ${shard}`);

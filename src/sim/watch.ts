@@ -46,7 +46,7 @@ export class Watch {
     this.adopted.set(self, Math.max(before, view.epoch));
     if (this.known.has(view) || view.epoch === 0) return;
     this.known.add(view);
-    const content = JSON.stringify([view.clusterId, view.parameters, view.rows, [...view.members]]);
+    const content = contentOf(view);
     const same = this.views.get(view.epoch) ?? content;
     this.views.set(view.epoch, same);
     if (same === content) return;
@@ -59,4 +59,14 @@ export class Watch {
     this.told.add(kind);
     this.violations.push({ promise, what, keys: [] });
   }
+}
+
+/** The same for equal views, in whatever order their fields were made. */
+function contentOf({ clusterId, parameters, rows, members }: View): string {
+  const parts = [sorted(parameters), rows.map(sorted), Array.from(members.values(), sorted)];
+  return JSON.stringify([clusterId, ...parts]);
+}
+
+function sorted(fields: object): unknown {
+  return Object.entries(fields).toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
