@@ -7,6 +7,7 @@ import { Command } from 'commander';
 
 import { LocalCluster } from '../cli/local-cluster.js';
 import { failPoints, killCoordinators } from './coordinators.js';
+import { killMovers, MOVE_OPTIONS } from './moves.js';
 import { kills, pauses, underFaults } from './scenarios.js';
 
 function say(line: string): void {
@@ -16,11 +17,12 @@ function say(line: string): void {
 /** Harms a cluster of its own; its data and logs stay when a promise is broken. */
 async function run(
   harm: (cluster: LocalCluster, directory: string) => Promise<void>,
+  leaderOptions: readonly string[] = [],
 ): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'kvs-chaos-'));
   const cluster = new LocalCluster({
     directory,
-    leaderOptions: ['--buckets', '64'],
+    leaderOptions: ['--buckets', '64', ...leaderOptions],
     serverNodeOptions: failPoints(directory),
   });
   process.once('exit', () => {
@@ -60,5 +62,12 @@ program
   .option('--times <n>', 'how often at each point', Number, 20)
   .action(({ times }: { times: number }) =>
     run((cluster, directory) => killCoordinators(cluster, directory, times, say)),
+  );
+program
+  .command('move')
+  .description('kill -9 of donor, receiver and view leader in the middle of a move')
+  .option('--times <n>', 'how often each', Number, 10)
+  .action(({ times }: { times: number }) =>
+    run((cluster) => killMovers(cluster, times, say), MOVE_OPTIONS),
   );
 await program.parseAsync();
