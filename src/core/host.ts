@@ -58,7 +58,7 @@ export interface Host {
   /** Route an operation that may have taken effect already, or may still. */
   reroute(request: number, operation: Operation): void;
   answer(request: number, result: Result): void;
-  /** The operation needs a record that is damaged here: another replica may serve it soon. */
+  /** Records of the bucket are damaged here: another replica may serve the operation soon. */
   onDamaged(request: number, operation: Operation, bucket: BucketId): void;
   /** A digest entry was applied. */
   onDigestEntry(bucket: Bucket, sequence: Sequence): void;

@@ -28,11 +28,14 @@ export type LogRecord =
 
 /** Something is wrong with what is stored; people must hear of it (D7). */
 export interface Alarm {
-  /** damaged: a record failed its checksum · differs: two replicas hold other records */
-  readonly kind: 'damaged' | 'differs';
+  /**
+   * damaged: a record failed its checksum · mending: the bucket was forgotten, and is copied again
+   * from another replica · differs: two replicas hold other records
+   */
+  readonly kind: 'damaged' | 'mending' | 'differs';
   readonly bucket: BucketId;
   readonly server: Ordinal;
-  /** Where in the bucket's log the replicas were compared; 0 for damage. */
+  /** Where in the bucket's log the replicas were compared; otherwise 0. */
   readonly sequence: Sequence;
   readonly detail: string;
 }

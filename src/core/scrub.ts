@@ -73,8 +73,11 @@ export class Scrub {
 
   /** The records of the bucket are gone from here; it is learned again. */
   onForgotten(bucket: BucketId): void {
-    this.damage.delete(bucket);
     this.rounds.delete(bucket);
+    if (!this.damage.delete(bucket)) return;
+    const detail = 'what was damaged is dropped, the bucket is copied again from another replica';
+    const { self, outbox } = this.host;
+    outbox.alarm({ kind: 'mending', bucket, server: self, sequence: 0, detail });
   }
 
   tick(primaries: ReadonlySet<Primary>): void {

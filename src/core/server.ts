@@ -273,6 +273,11 @@ export class StorageServer implements Host {
       this.pass(request, operation, bucket, row);
       return;
     }
+    // Where one record is damaged others may have vanished: what is absent cannot be trusted.
+    if (this.scrub.isDamaged(bucket) && row.replicas.length > 1) {
+      this.onDamaged(request, operation, bucket);
+      return;
+    }
     this.unlessDamaged(
       () => primary.serving.submit(request, operation),
       () => this.onDamaged(request, operation, bucket),
@@ -280,7 +285,7 @@ export class StorageServer implements Host {
   }
 
   onDamaged(request: number, operation: Operation, bucket: BucketId): void {
-    const why = 'the record is damaged on this server';
+    const why = 'records of the bucket are damaged on this server';
     const alone = (this.view.rows[bucket]?.replicas.length ?? 0) < 2;
     if (alone) this.refuse(request, bucket, Code.Damaged, `${why}, which has the only copy`);
     else this.park(request, operation, bucket, Code.Unavailable, `${why}: another takes over`);

@@ -218,8 +218,12 @@ class ServerProcess {
       this.options.log.error(where, `replicas differ: ${detail}`);
       return;
     }
+    if (kind === 'mending') {
+      this.options.log.warn({ bucket }, detail);
+      return;
+    }
     this.damages += 1;
-    this.options.log.error(where, `${detail}; the bucket is copied again from another replica`);
+    this.options.log.error({ bucket }, `${detail}; the view leader is asked for another replica`);
   }
 
   private addServices(): void {
