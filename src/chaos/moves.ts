@@ -16,7 +16,7 @@ const ROLES = ['donor', 'receiver', 'view leader'] as const;
 type Role = (typeof ROLES)[number];
 
 /** Slow enough that something is left to move when the victim dies. */
-export const MOVE_OPTIONS = ['--rebalance-rate', '512KiB'];
+export const MOVE_OPTIONS = ['--rebalance-rate', '256KiB'];
 
 /**
  * Let a server join, kill one that takes part in the move, again and again, under writes. Throws

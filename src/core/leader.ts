@@ -8,7 +8,7 @@ import {
   type Reconfigure,
   ViewUpdate,
 } from './message.js';
-import { candidates, Operator } from './operator.js';
+import { Operator } from './operator.js';
 import { place } from './policies.js';
 import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
 import { Progress } from './progress.js';
@@ -16,6 +16,7 @@ import { BrokenLinks } from './reachability.js';
 import { Shards } from './shards.js';
 import { type LeaderStatus, statusOf } from './status.js';
 import {
+  candidates,
   learnersOf,
   type Member,
   MemberState,

@@ -1,6 +1,8 @@
 import type { Draft } from './draft.js';
 import type { BucketId, Ordinal } from './ids.js';
-import { learnersOf, type Member, MemberState } from './view.js';
+import { LEAST_MEMBERS } from './policy-shards.js';
+import { shardMembers } from './shards.js';
+import { candidates, learnersOf, type Member, MemberState } from './view.js';
 
 export interface OperatorRefusal {
   readonly ok: false;
@@ -30,11 +32,6 @@ interface Office {
   settleRows(now: number): void;
   /** No plan is due. */
   forgetPlan(): void;
-}
-
-/** Servers that may get buckets. */
-export function candidates(members: readonly Member[]): Member[] {
-  return members.filter(({ state, drained }) => state !== MemberState.Replaced && !drained);
 }
 
 /** What an operator asks of the view leader: each changes the draft of the next view. */
@@ -95,6 +92,8 @@ export class Operator {
     if (!undo && !others.some((other) => draft.isUp(other.ordinal))) {
       return cannot('NO_SERVERS', `no other server is up that could take what ${id} holds`);
     }
+    const refusal = undo ? null : this.shardObjection(member);
+    if (refusal !== null) return refusal;
     if (drained === undo) {
       const what = undo ? `server ${ordinal} is no longer drained` : `server ${ordinal} is drained`;
       draft.setMember({ ...member, drained: !undo }, what);
@@ -103,6 +102,18 @@ export class Operator {
     }
     const held = draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
     return { ok: true, buckets: held.length };
+  }
+
+  /** With shards, there must be two servers for each without this one. */
+  private shardObjection({ id, shard }: Member): OperatorRefusal | null {
+    const { policy, shardCount } = this.draft.parameters;
+    if (policy !== 'shards' || shard === 0) return null;
+    const left = shardMembers(this.draft.members(), shardCount).flat().length - 1;
+    const needed = shardCount * LEAST_MEMBERS;
+    if (left >= needed) return null;
+    const without = `without ${id} there are ${left}: reshard, or add a server first`;
+    const needs = `${shardCount} shards need ${needed} servers, two each`;
+    return cannot('TOO_FEW_SERVERS', `${needs}; ${without}`);
   }
 
   /** What the server still holds need not go to the learners that were to take it over. */

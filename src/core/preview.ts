@@ -1,11 +1,10 @@
 import type { Ordinal } from './ids.js';
 import type { Heartbeat } from './message.js';
-import { candidates } from './operator.js';
 import type { PlacementTable } from './policy.js';
 import { place } from './policies.js';
 import type { ShardCandidate } from './policy-shards.js';
 import { shardMembers } from './shards.js';
-import type { Member, View } from './view.js';
+import { candidates, type Member, type View } from './view.js';
 
 /** A membership that somebody thinks of. */
 export interface Supposition {

@@ -1,8 +1,8 @@
 import type { Draft } from './draft.js';
 import type { Ordinal } from './ids.js';
-import { candidates, type OperatorRefusal } from './operator.js';
+import type { OperatorRefusal } from './operator.js';
 import { evenSplit, LEAST_MEMBERS, seededSplit, type ShardTable } from './policy-shards.js';
-import { type Member, MemberState } from './view.js';
+import { candidates, type Member, MemberState } from './view.js';
 
 export type ShardSpread = 'even' | 'seeded';
 export const SPREADS: readonly ShardSpread[] = ['even', 'seeded'];

@@ -110,3 +110,8 @@ export function isUp(view: View, server: Ordinal): boolean {
 export function learnersOf(row: BucketRow): Ordinal[] {
   return row.target.filter((ordinal) => !row.replicas.includes(ordinal));
 }
+
+/** Servers that may get buckets. */
+export function candidates(members: readonly Member[]): Member[] {
+  return members.filter(({ state, drained }) => state !== MemberState.Replaced && !drained);
+}

@@ -168,6 +168,19 @@ describe('a cluster of shards', () => {
     expect(shardsOf(office)).toEqual([1, 1, 2, 2, 3, 3, 3, 1]);
   });
 
+  test('a server that its shard needs is not drained', () => {
+    const office = sharded(6);
+    const refused = office.operator.drain('id 2', false, office.now);
+    expect(refused).toMatchObject({ ok: false, code: 'TOO_FEW_SERVERS' });
+    expect(refused.ok ? '' : refused.message).toMatch(/without id 2 there are 5: reshard/);
+    office.register(7);
+    office.pass(1000);
+    settle(office);
+    expect(office.operator.drain('id 2', false, office.now)).toMatchObject({ ok: true });
+    settle(office);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 2)).toBe(true);
+  });
+
   test('with another policy there are none', () => {
     const office = founded(3);
     expect(office.leader.shards.reshard(2, office.now)).toMatchObject({ ok: false });

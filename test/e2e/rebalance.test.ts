@@ -30,13 +30,13 @@ describe('kvs-client', () => {
     const expected = await told('placement', 'preview', '--add', '1');
     expect(expected).toMatchObject({ moved: 48, least_possible: 48, max_over_mean: 1 });
     load.start(16);
-    await cluster.addServer();
-    await cluster.waitForStatus('the move', 20_000, ({ viewChange }) => {
-      return viewChange?.phase === 'moving' && viewChange.replicasMoved > 0;
-    });
     expect(await told('rebalance', 'pause')).toMatchObject({ paused: true });
+    await cluster.addServer();
+    await cluster.waitForStatus('the plan', 20_000, ({ viewChange }) => {
+      return viewChange?.phase === 'moving';
+    });
     const paused = await told('rebalance', 'status');
-    expect(paused).toMatchObject({ phase: 'moving', paused: true, eta: null });
+    expect(paused).toMatchObject({ phase: 'moving', paused: true, moved: 0, eta: null });
     expect(paused['waits_for']).toMatch(/paused: \d+ buckets stay/);
     expect(await told('rebalance', 'rate', '0')).toMatchObject({ rate_bytes: 0 });
     expect(await told('rebalance', 'resume')).toMatchObject({ paused: false });
