@@ -35,12 +35,14 @@ export async function killMovers(
     await records.fill();
     for (const role of ROLES) {
       let worstMs = 0;
+      const writtenBefore = records.written;
       for (let time = 1; time <= times; time += 1) {
         worstMs = Math.max(worstMs, await round(cluster, client, records, role));
       }
       say(
         `${role} killed ${times} times in the middle of a move: completed each time, ` +
-          `${(worstMs / 1000).toFixed(1)} s after the kill at worst; ${records.written} writes ` +
+          `${(worstMs / 1000).toFixed(1)} s after the kill at worst; ` +
+          `${records.written - writtenBefore} writes ` +
           `meanwhile, none failed; ${RECORDS} records and ${RECORDS * REPLICAS} replicas counted`,
       );
     }
@@ -118,7 +120,6 @@ class Records {
 
   start(): void {
     this.stopping = false;
-    this.written = 0;
     // Each hand has keys of its own, so that the last value is known.
     const work = async (hand: number): Promise<void> => {
       while (!this.stopping) {
