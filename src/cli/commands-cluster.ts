@@ -5,10 +5,12 @@ import type { Command } from 'commander';
 import { murmur3 } from '../core/hash.js';
 import { sha1 } from '../core/sha1.js';
 import { type Member, MemberState, type View } from '../core/view.js';
-import type { GetStatusResponse, ViewChangeStatus } from '../wire/gen/kvs/v1/leader.js';
+import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
+import { addChangeCommand } from './commands-change.js';
 import { setting } from './options.js';
 import { bytesField, count, type Output, plural, printable, size, table } from './output.js';
 import type { Session } from './session.js';
+import { changeFields, changeLine } from './view-change.js';
 
 /** `status`, `members`, `view` and `locate`. */
 export function addClusterCommands(program: Command, session: Session): void {
@@ -22,12 +24,13 @@ export function addClusterCommands(program: Command, session: Session): void {
     .description('the servers of the view and what they hold')
     .addHelpText('after', '\nExample:\n  $ kvs-client members -o json')
     .action(() => showMembers(session));
-  program
+  const view = program
     .command('view')
     .description('the current view')
     .addOption(setting('--watch', 'follow the epochs, one line each, until interrupted'))
     .addHelpText('after', '\nExample:\n  $ kvs-client view --watch')
     .action((options: { watch?: boolean }) => showView(session, options.watch === true));
+  addChangeCommand(view, session);
   program
     .command('locate')
     .description('where a key lives, and why')
@@ -69,23 +72,6 @@ function isWell(answer: GetStatusResponse, up: number, down: number): boolean {
   return up > 0 && down === 0 && unavailable === 0 && underReplicated === 0 && brake === '';
 }
 
-function changeFields(change: ViewChangeStatus): Record<string, unknown> {
-  return {
-    phase: change.phase,
-    replicas_planned: change.replicasPlanned,
-    replicas_moved: change.replicasMoved,
-    records_planned: change.recordsPlanned,
-    records_moved: change.recordsMoved,
-    bytes_moved: change.bytesMoved,
-    replicas_least: change.replicasLeast,
-    seconds: change.elapsedMs / 1000,
-    from_epoch: change.fromEpoch,
-    waits_for: change.waitsFor,
-    paused: change.paused,
-    rate_bytes: change.rateBytes,
-  };
-}
-
 function statusScreen(output: Output, answer: GetStatusResponse, up: number, down: number): string {
   const { unavailable, underReplicated, bucketCount, replicaCount } = answer;
   const lines = [
@@ -109,19 +95,6 @@ function health(output: Output, answer: GetStatusResponse, up: number, down: num
   if (answer.unavailable > 0) return red(`${plural(answer.unavailable, 'bucket')} unavailable`);
   if (isWell(answer, up, down)) return green('well');
   return yellow('serving, with fewer servers or copies than wanted');
-}
-
-/** How far a view change is, for people. */
-export function changeLine(change: ViewChangeStatus): string {
-  if (change.phase === 'idle') return change.paused ? 'none; rebalancing is paused' : 'none';
-  const { replicasPlanned, replicasMoved, recordsPlanned, recordsMoved } = change;
-  const percent = Math.floor((100 * replicasMoved) / Math.max(1, replicasPlanned));
-  return (
-    `${change.phase}: ${count(replicasMoved)} of ${plural(replicasPlanned, 'replica')} ` +
-    `(${percent} %), ${count(recordsMoved)} of ${plural(recordsPlanned, 'record')}, ` +
-    `${size(change.bytesMoved)}, ${(change.elapsedMs / 1000).toFixed(1)} s` +
-    (change.waitsFor === '' ? '' : `; waits: ${change.waitsFor}`)
-  );
 }
 
 interface MemberRow {

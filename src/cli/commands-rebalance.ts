@@ -8,17 +8,13 @@ import type {
   PreviewPlacementResponse,
   ViewChangeStatus,
 } from '../wire/gen/kvs/v1/leader.js';
-import { changeLine } from './commands-cluster.js';
 import { CommandError, Exit } from './exit-code.js';
 import { parseSize, setting, wholeNumber } from './options.js';
 import { count, plural, size, table } from './output.js';
-import { Progress } from './progress.js';
 import type { Session } from './session.js';
+import { bar, changeLine, follow } from './view-change.js';
 
-const LOOK_EVERY_MS = 200;
 const MOST_ADDED = 1000;
-/** Columns of a full bar. */
-const BAR = 20;
 
 interface DrainOptions {
   readonly undo?: boolean;
@@ -103,7 +99,7 @@ function addSteeringCommands(program: Command, session: Session): void {
     .action(() => steer(session, { paused: false }));
   rebalance
     .command('cancel')
-    .description('what is not moved yet stays where it is')
+    .description('back to the table before the running view change')
     .action(() => steer(session, { cancel: true }));
   rebalance
     .command('rate')
@@ -151,26 +147,15 @@ async function drain(session: Session, id: string, options: DrainOptions): Promi
 
 /** Shows progress until the server holds nothing; Ctrl-C leaves it draining. */
 async function waitUntilEmpty(session: Session, id: string, before: number): Promise<number> {
-  const { surroundings, target } = session;
-  const progress = new Progress(surroundings.stderr, 'drain:');
-  for (;;) {
-    const { members, viewChange } = await surroundings.status(target);
-    const held = members.find(({ member }) => member?.id === id)?.buckets ?? 0;
-    if (held === 0) break;
-    const waits = viewChange?.waitsFor ?? '';
-    progress.update(() => {
-      const moved = `${count(before - held)} of ${plural(before, 'replica')} moved`;
-      return waits === '' ? moved : `${moved}; waits: ${waits}`;
-    });
-    if (surroundings.interrupted.aborted) {
-      progress.end();
-      session.exitCode = Exit.Interrupted;
-      return held;
-    }
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-  }
-  progress.end();
-  return 0;
+  let held = before;
+  await follow(session, 'drain:', (answer) => {
+    held = answer.members.find(({ member }) => member?.id === id)?.buckets ?? 0;
+    if (held === 0) return null;
+    const waits = answer.viewChange?.waitsFor ?? '';
+    const moved = `${count(before - held)} of ${plural(before, 'replica')} moved`;
+    return waits === '' ? moved : `${moved}; waits: ${waits}`;
+  });
+  return held;
 }
 
 async function steer(
@@ -194,7 +179,7 @@ async function showRebalance(session: Session): Promise<void> {
   if (viewChange === undefined) {
     throw new CommandError('OLD_LEADER', 'the view leader does not say', '', Exit.Refused);
   }
-  const eta = secondsLeft(viewChange);
+  const eta = viewChange.secondsLeft < 0 ? null : viewChange.secondsLeft;
   const rows = answer.members.filter(({ member }) => member?.state === MemberState.Up);
   await session.output.result(
     {
@@ -213,14 +198,6 @@ async function showRebalance(session: Session): Promise<void> {
     },
     rebalanceScreen(answer, viewChange, eta, rows),
   );
-}
-
-/** At the speed so far; null while there is none. */
-function secondsLeft(change: ViewChangeStatus): number | null {
-  if (change.phase === 'idle') return 0;
-  const { replicasMoved, replicasPlanned, elapsedMs } = change;
-  if (replicasMoved === 0 || change.waitsFor !== '') return null;
-  return ((replicasPlanned - replicasMoved) * elapsedMs) / replicasMoved / 1000;
 }
 
 function workFields(row: MemberStatus): Record<string, unknown> {
@@ -282,8 +259,8 @@ async function compare(session: Session, servers: number | undefined): Promise<v
       String(row.servers),
       row.replicasOverMean.toFixed(3),
       row.primariesOverMean.toFixed(3),
-      bar(row.join),
-      bar(row.leave),
+      movement(row.join),
+      movement(row.leave),
     ]);
     const head = ['POLICY', 'SERVERS', 'REPLICAS', 'PRIMARIES', '+1 SERVER MOVES', '-1 MOVES'];
     await output.result({}, `fullest over mean; replicas moved\n${table(head, cells)}`);
@@ -304,10 +281,9 @@ function comparisonFields(row: PolicyRow): Record<string, unknown> {
 }
 
 /** Moved replicas as a share of all. */
-function bar({ moved, least, all }: Movement): string {
+function movement({ moved, least, all }: Movement): string {
   const share = moved / Math.max(1, all);
-  const drawn = '█'.repeat(Math.round(share * BAR)).padEnd(BAR, '·');
-  return `${drawn} ${count(moved)} (least ${count(least)})`;
+  return `${bar(share)} ${count(moved)} (least ${count(least)})`;
 }
 
 /** What would move, and how even it would be. */

@@ -5,7 +5,7 @@ import process from 'node:process';
 import type { KvsClient, View } from '../client/index.js';
 import { MemberState } from '../client/index.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
-import { changeLine } from './commands-cluster.js';
+import { changeLine } from './view-change.js';
 import { checkExport, checkGets, checkSome, expectedRecords, type Records } from './demo-data.js';
 import type { Daemon, LocalCluster } from './local-cluster.js';
 import { count, plural, table } from './output.js';

@@ -1,5 +1,6 @@
 import type {
   AddShardMemberResponse,
+  ChangeViewResponse,
   DrainServerResponse,
   LeaderServiceClient,
   ListShardsResponse,
@@ -17,7 +18,7 @@ export interface RebalanceSteering {
   readonly paused?: boolean;
   /** Bytes per second one server may send to others; 0 is unlimited. */
   readonly rateBytes?: number;
-  /** What is not moved yet stays where it is; lost replicas are still rebuilt. */
+  /** Back to the table before the running view change; what has moved moves back. */
   readonly cancel?: boolean;
 }
 
@@ -35,6 +36,18 @@ export class Admin {
   ): Promise<RemoveServerResponse> {
     const request = { id, acceptDataLoss: options.acceptDataLoss === true };
     return this.ask((leader, deliver) => leader.removeServer(request, ...deliver));
+  }
+
+  /**
+   * These servers hold the data, and no others do: one counted view change. Resolves when it is
+   * planned; `status` tells how it goes.
+   */
+  changeView(
+    servers: readonly string[],
+    options: { readonly dryRun?: boolean } = {},
+  ): Promise<ChangeViewResponse> {
+    const request = { servers: [...servers], dryRun: options.dryRun === true };
+    return this.ask((leader, deliver) => leader.changeView(request, ...deliver));
   }
 
   /** Let others take over what a server holds; it serves until they have. `undo`: no longer. */

@@ -78,10 +78,7 @@ export class ViewSource {
   }
 
   async status(): Promise<GetStatusResponse> {
-    if (this.leaders.length === 0) {
-      throw KvsError.ofCode(Code.Invalid, 'the status comes from the view leader; name it');
-    }
-    for (const address of this.leaders) {
+    for (const address of this.relays) {
       const answer = await this.call<GetStatusResponse>(
         address,
         (done, metadata, options) =>
@@ -93,14 +90,16 @@ export class ViewSource {
     throw this.unreachable();
   }
 
+  /** Who has the view leader's service: it itself, or a server that hands calls on to it. */
+  private get relays(): readonly string[] {
+    return [...this.leaders, ...this.doors];
+  }
+
   /** Have the view leader do something; whoever of them answers first in turn. */
   async askLeader<R>(
     start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown,
   ): Promise<R> {
-    if (this.leaders.length === 0) {
-      throw KvsError.ofCode(Code.Invalid, 'this is for the view leader to do; name it');
-    }
-    for (const address of this.leaders) {
+    for (const address of this.relays) {
       const answer = await new Promise<{ response: R } | ServiceError>((resolve) => {
         const options = { deadline: Date.now() + this.timeoutMs };
         const done = (error: ServiceError | null, response: R): void =>

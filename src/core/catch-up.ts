@@ -11,7 +11,7 @@ import {
 } from './message.js';
 import { sizeOf } from './operation.js';
 import type { Primary } from './primary.js';
-import { isUp } from './view.js';
+import { ChangePhase, isUp, onlyMoves } from './view.js';
 
 /** A learner this close to the end of the log begins to count for commits. */
 const NEAR_ENTRIES = 256;
@@ -43,7 +43,7 @@ export class CatchUp {
     follower.match = 0;
     follower.sentMs = -Infinity;
     // One that is down would only keep a permit from others.
-    if (!isUp(host.view, follower.ordinal) || this.paused) return;
+    if (!isUp(host.view, follower.ordinal) || this.held(follower)) return;
     if (!host.beginTransfer()) return;
     follower.permit = true;
     follower.probes += 1;
@@ -73,6 +73,7 @@ export class CatchUp {
     follower.next = message.commitPoint + 1;
     follower.previousBallot = message.commitBallot;
     follower.mode = 'log';
+    follower.resetCounts();
     follower.snapshotUnder = message.transfer;
     this.advance(follower);
   }
@@ -104,9 +105,13 @@ export class CatchUp {
     const { chunk } = transfer;
     if (message.transfer !== transfer.transfer || message.index !== chunk?.index) return;
     const bytes = sizeOf(chunk.records);
-    this.host.sent(follower.ordinal, chunk.records.length, bytes);
     follower.recordsSent += chunk.records.length;
     follower.bytesSent += bytes;
+    if (chunk.last && message.taken !== chunk.total) {
+      // Something got lost on the way. What it holds is void; it is sent again.
+      this.probe(follower);
+      return;
+    }
     if (!chunk.last) {
       transfer.after = chunk.records.at(-1)?.key ?? transfer.after;
       transfer.index += 1;
@@ -114,6 +119,7 @@ export class CatchUp {
       this.readChunk(follower, transfer);
       return;
     }
+    follower.recordsTaken = message.taken;
     follower.transfer = null;
     follower.match = transfer.base;
     follower.next = transfer.base + 1;
@@ -139,9 +145,11 @@ export class CatchUp {
       if (follower.match < follower.countedFrom) continue;
       if (host.now - follower.proposedMs < host.settings.resendMs) continue;
       follower.proposedMs = host.now;
-      const { ordinal, recordsSent, bytesSent } = follower;
-      const request = new Reconfigure(bucket.id, primary.epoch, ordinal, recordsSent, bytesSent);
-      host.outbox.toLeader(request);
+      const { ordinal, recordsSent, recordsTaken, bytesSent } = follower;
+      const { epoch } = primary;
+      host.outbox.toLeader(
+        new Reconfigure(bucket.id, epoch, ordinal, recordsSent, recordsTaken, bytesSent),
+      );
     }
   }
 
@@ -156,12 +164,16 @@ export class CatchUp {
     this.propose();
   }
 
-  /** The bucket has all its replicas, and is only to be moved: that waits while it is paused. */
-  private get paused(): boolean {
-    const { rows, parameters } = this.host.view;
+  /**
+   * What is only to be moved waits until the change has started, and while it is paused. One that
+   * counts does not: commits wait for it.
+   */
+  private held(follower: Follower): boolean {
+    const { rows, parameters, change } = this.host.view;
+    if (follower.counted) return false;
+    if (!parameters.rebalancePaused && change.phase !== ChangePhase.Prime) return false;
     const row = rows[this.primary.bucket.id];
-    if (!parameters.rebalancePaused || row === undefined) return false;
-    return row.replicas.length >= row.target.length;
+    return row !== undefined && onlyMoves(row);
   }
 
   /** One that cannot be reached is asked less and less often, and keeps no permit meanwhile. */
@@ -213,6 +225,7 @@ export class CatchUp {
     }
     follower.mode = 'snapshot';
     follower.match = 0;
+    follower.resetCounts();
     follower.transfer = {
       transfer,
       base: bucket.commitPoint,
@@ -236,13 +249,13 @@ export class CatchUp {
     this.stop(follower);
     follower.mode = 'probe';
     follower.sentMs = host.now;
-    host.outbox.toLeader(new Reconfigure(primary.bucket.id, primary.epoch, NOBODY, 0, 0));
+    host.outbox.toLeader(new Reconfigure(primary.bucket.id, primary.epoch, NOBODY, 0, 0, 0));
   }
 
   private readChunk(follower: Follower, transfer: Transfer): void {
     const { host, primary } = this;
     const { bucket } = primary;
-    if (host.transferBudget() < 0 || this.paused) {
+    if (host.transferBudget() < 0 || this.held(follower)) {
       transfer.waiting = true;
       return;
     }
@@ -268,6 +281,7 @@ export class CatchUp {
         !completion.more,
         completion.records,
         transfer.meta,
+        follower.recordsSent + completion.records.length,
       );
       transfer.meta = null;
       transfer.attempts = 0;

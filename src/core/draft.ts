@@ -1,10 +1,12 @@
-import type { BucketId, Ordinal } from './ids.js';
+import type { BucketId, Epoch, Ordinal } from './ids.js';
 import {
   applyDelta,
   type BucketRow,
+  ChangePhase,
   type Member,
   MemberState,
   type View,
+  type ViewChange,
   type ViewDelta,
   type ViewParameters,
 } from './view.js';
@@ -25,6 +27,8 @@ export class Draft {
   /** Buckets that begin anew. */
   private readonly founded = new Set<BucketId>();
   private newParameters: ViewParameters | null = null;
+  private newChange: ViewChange | null = null;
+  private changes = 0;
   private reasons: string[] = [];
   private dueMs = Infinity;
 
@@ -37,6 +41,20 @@ export class Draft {
 
   get parameters(): ViewParameters {
     return this.newParameters ?? this.base.parameters;
+  }
+
+  get change(): ViewChange {
+    return this.newChange ?? this.base.change;
+  }
+
+  /** The epoch that the draft will have. */
+  get nextEpoch(): Epoch {
+    return this.base.epoch + 1;
+  }
+
+  /** Grows with each change of a member or of a row. */
+  get revision(): number {
+    return this.changes;
   }
 
   /** False before the cluster has buckets, those of the draft not counted. */
@@ -84,6 +102,7 @@ export class Draft {
   }
 
   setMember(member: Member, reason: string): void {
+    this.changes += 1;
     this.changedMembers.set(member.ordinal, member);
     this.because(reason);
     this.dueMs = -Infinity;
@@ -95,17 +114,24 @@ export class Draft {
     this.dueMs = -Infinity;
   }
 
+  /** Of the view change; it leaves with the next epoch, and hurries none. */
+  setChange(change: ViewChange, dueMs = -Infinity): void {
+    this.newChange = change;
+    this.dueMs = Math.min(this.dueMs, dueMs);
+  }
+
   /** `dueMs`: the change may wait until then for others to share its epoch; by default not. */
   setRow(
     bucket: BucketId,
-    row: Pick<BucketRow, 'epoch' | 'founded'>,
+    row: Pick<BucketRow, 'epoch' | 'founded' | 'before'>,
     change: RowChange,
     reason: string,
     dueMs = -Infinity,
   ): void {
-    const { replicas, target, floor, sets } = change;
+    const { replicas, target, floor, sets, before = row.before } = change;
     const { epoch, founded } = row;
-    this.changedRows.set(bucket, { epoch, replicas, target, floor, founded });
+    this.changes += 1;
+    this.changedRows.set(bucket, { epoch, replicas, target, floor, founded, before });
     if (sets) this.newSets.add(bucket);
     if (reason !== '') this.because(reason);
     this.dueMs = Math.min(this.dueMs, dueMs);
@@ -140,6 +166,7 @@ export class Draft {
       parameters: this.newParameters,
       members: Array.from(this.changedMembers.values()),
       rows: new Map(this.changedRows),
+      change: this.newChange === null ? null : dated(this.newChange, wallMs),
       reason: summary(this.reasons),
       atMs: wallMs,
     };
@@ -151,9 +178,18 @@ export class Draft {
     this.newSets.clear();
     this.founded.clear();
     this.newParameters = null;
+    this.newChange = null;
     this.reasons = [];
     return delta;
   }
+}
+
+/** With the time of its beginning, and of its end if it has ended. */
+function dated(change: ViewChange, atMs: number): ViewChange {
+  const { phase, beganAtMs, endedAtMs } = change;
+  const began = beganAtMs === 0 ? atMs : beganAtMs;
+  const ended = phase === ChangePhase.Done && endedAtMs === 0 ? atMs : endedAtMs;
+  return { ...change, beganAtMs: began, endedAtMs: ended };
 }
 
 function summary(reasons: readonly string[]): string {

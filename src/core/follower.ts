@@ -37,9 +37,17 @@ export class Follower {
   /** The number under which the learner offered to take a snapshot. */
   snapshotUnder = 0;
   transfer: Transfer | null = null;
-  /** What this catch-up has cost, for the view leader's count (V4). */
+  /** What was sent to it in this catch-up, as this end counts, and as the other does (V4). */
   recordsSent = 0;
+  recordsTaken = 0;
   bytesSent = 0;
+
+  /** A catch-up begins anew. */
+  resetCounts(): void {
+    this.recordsSent = 0;
+    this.recordsTaken = 0;
+    this.bytesSent = 0;
+  }
 
   constructor(
     readonly ordinal: Ordinal,

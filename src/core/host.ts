@@ -75,8 +75,6 @@ export interface Host {
   transferBudget(): number;
   /** Take bytes of the budget before they are read; what was too much is given back. */
   charge(bytes: number): void;
-  /** For the message vector: a learner has so much more. */
-  sent(to: Ordinal, records: number, bytes: number): void;
   /** A permit among the concurrent transfers, or false. */
   beginTransfer(): boolean;
   endTransfer(): void;

@@ -1,3 +1,4 @@
+import { CountedChange } from './counted-change.js';
 import { Draft } from './draft.js';
 import type { Epoch, Ordinal } from './ids.js';
 import { type DetectorSettings, Detector } from './membership.js';
@@ -11,7 +12,6 @@ import {
 import { Operator } from './operator.js';
 import { place } from './policies.js';
 import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
-import { Progress } from './progress.js';
 import { BrokenLinks } from './reachability.js';
 import { Shards } from './shards.js';
 import { type LeaderStatus, statusOf } from './status.js';
@@ -20,6 +20,7 @@ import {
   learnersOf,
   type Member,
   MemberState,
+  NO_CHANGE,
   type View,
   type ViewDelta,
   type ViewParameters,
@@ -92,7 +93,9 @@ export class ViewLeader {
   private readonly leaving = new Set<Ordinal>();
   /** What made the present view of the one before. */
   private lastDelta: ViewDelta | null = null;
-  private readonly progress = new Progress();
+  private readonly change: CountedChange;
+  /** The draft's revision at which everything was in its place. */
+  private settledAt = -1;
   /** Whom each server does not hear, as of its last heartbeat, and since when it says so. */
   private readonly unheard = new Map<Ordinal, ReadonlyMap<Ordinal, number>>();
   private brake = '';
@@ -101,6 +104,7 @@ export class ViewLeader {
   readonly shards: Shards;
   /** Why nothing can be placed; '' when it can. */
   private lacks = '';
+  private wallOffsetMs = 0;
 
   constructor(
     private readonly settings: LeaderSettings,
@@ -116,13 +120,16 @@ export class ViewLeader {
       members: new Map(),
       rows: [],
       reason: 'created',
+      change: NO_CHANGE,
       atMs: 0,
     };
     this.draft = new Draft(view);
-    this.shards = new Shards(this.draft, (at) => this.plan(at));
+    this.change = new CountedChange(this.draft);
+    this.shards = new Shards(this.draft, () => this.plan());
     this.operator = new Operator(this.draft, {
-      plan: (at) => this.plan(at),
-      settleRows: (at) => this.settleRows(at),
+      plan: () => this.plan(),
+      settleRows: () => this.settleRows(),
+      change: this.change,
       forgetPlan: () => {
         this.planMs = Infinity;
       },
@@ -132,8 +139,8 @@ export class ViewLeader {
     }
     if (recovered === null) return;
     this.takeParameters(settings.parameters);
-    // A plan that was due when the former process ended.
-    this.planMs = now + settings.joinWindowMs;
+    // A plan that was due when the former process ended; not one that was taken back.
+    if (!view.change.cancelled) this.planMs = now + settings.joinWindowMs;
   }
 
   /** The newest view, durable or about to be. */
@@ -189,19 +196,33 @@ export class ViewLeader {
     );
     const parameters = { ...view.parameters, shardCount };
     const supposed = { ...view, members, parameters };
-    return previewOf(supposed, this.reports.values(), { added: 0, without: [] });
+    return previewOf(supposed, this.reports.values(), { added: 0, without: [], only: null });
   }
 
   /** Call every 20–100 ms. */
   tick(now: number): void {
     this.detect(now);
-    if (now >= this.planMs && this.brake === '') this.plan(now);
-    this.tidy();
-    this.progress.update(this.missing(), now);
+    if (now >= this.planMs && this.brake === '') this.plan();
+    this.settle();
+  }
+
+  /** Bring the view change on, and finish hand-overs. */
+  private settle(): void {
+    const { revision } = this.draft;
+    if (revision === this.settledAt) return;
+    const isTidy = this.tidy();
+    if (this.change.missing() > 0) {
+      this.change.repair();
+      if (this.brake === '') this.change.start(this.reports);
+    } else {
+      this.change.finish();
+      if (isTidy && !this.change.runs) this.settledAt = this.draft.revision;
+    }
   }
 
   /** End of a batch: what changed becomes one new epoch, when it is due. */
   flush(now: number, wallMs: number, outbox: LeaderOutbox): void {
+    this.wallOffsetMs = wallMs - now;
     const delta = this.draft.publish(now, wallMs);
     if (delta === null) return;
     this.lastDelta = delta;
@@ -221,7 +242,8 @@ export class ViewLeader {
       lacks: this.lacks,
       waiting: this.planMs !== Infinity,
       reports: this.reports,
-      progress: this.progress,
+      wallMs: now + this.wallOffsetMs,
+      change: this.change,
       silentMs: (ordinal) => this.detector.silentMs(ordinal, now),
     });
   }
@@ -258,6 +280,7 @@ export class ViewLeader {
       row.epoch !== bucketEpoch ||
       this.draft.changesSet(bucket) ||
       row.replicas[0] !== from ||
+      request.recordsSent !== request.recordsTaken ||
       (admit !== NOBODY && (!learns(row, admit) || !this.draft.isUp(admit)));
     // The view that made it stale is on its way to the sender.
     if (stale) return;
@@ -269,7 +292,7 @@ export class ViewLeader {
     const { minInSync } = this.draft.parameters;
     const change = withAdmitted(row, admit, minInSync, (ordinal) => this.draft.isUp(ordinal));
     this.draft.setRow(bucket, row, change, `moved buckets to server ${admit}`, dueMs);
-    this.progress.moved(request.recordsSent, request.bytesSent, now);
+    this.change.moved(from, request, dueMs);
   }
 
   /** Why a registration is refused; null when it is not. */
@@ -316,7 +339,7 @@ export class ViewLeader {
       this.detector.markDown(ordinal, now);
       this.setState(ordinal, MemberState.Down, `server ${ordinal} is down`);
     }
-    if (down.length > 0) this.settleRows(now);
+    if (down.length > 0) this.settleRows();
     if (brake === '') this.settleLinks(now);
     for (const ordinal of replaced) {
       this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
@@ -370,12 +393,12 @@ export class ViewLeader {
   private welcomeBack(member: Member, now: number): void {
     const up = { ...member, state: MemberState.Up };
     this.draft.setMember(up, `server ${member.ordinal} is back`);
-    this.settleRows(now);
+    this.settleRows();
     if (member.state === MemberState.Replaced) this.planSoon(now);
   }
 
   /** Bring every row in line with who is up. */
-  private settleRows(now: number): void {
+  private settleRows(): void {
     const isUp = (ordinal: Ordinal): boolean => this.draft.isUp(ordinal);
     for (const [bucket, row] of this.draft.rows()) {
       const change = withoutDown(row, isUp);
@@ -385,11 +408,11 @@ export class ViewLeader {
         this.draft.setRow(bucket, row, { ...row, sets: true }, '');
       }
     }
-    this.progress.update(this.missing(), now);
+    if (this.change.missing() > 0) this.change.repair();
   }
 
   /** Ask the policy for a target and take it over. */
-  private plan(now: number): void {
+  private plan(): void {
     this.planMs = Infinity;
     const parameters = this.draft.parameters;
     this.lacks = parameters.policy === 'shards' ? this.shards.settle() : '';
@@ -402,7 +425,7 @@ export class ViewLeader {
       const row = this.draft.row(bucket);
       if (row === undefined) {
         const floor = Math.min(parameters.minInSync, target.length);
-        const fresh = { epoch: 0, founded: 0 };
+        const fresh = { epoch: 0, founded: 0, before: [] };
         this.draft.setRow(bucket, fresh, { replicas: target, target, floor, sets: true }, '');
         continue;
       }
@@ -413,37 +436,23 @@ export class ViewLeader {
       const founders = `founded with ${servers.length} server${servers.length > 1 ? 's' : ''}`;
       this.draft.because(founding ? founders : 'placement planned');
     }
-    this.progress.begin(this.leastMoves(), this.missing(), this.draft.view.epoch + 1, now);
+    if (!founding) this.change.plan();
   }
 
-  /** Finish hand-overs: primaries as wanted, nobody kept who is not wanted. */
-  private tidy(): void {
+  /**
+   * Finish hand-overs: primaries as wanted, nobody kept who is not wanted. True when there was
+   * nothing to do.
+   */
+  private tidy(): boolean {
     let swaps = 0;
     for (const [bucket, row] of this.draft.rows()) {
-      if (swaps >= SWAPS) return;
+      if (swaps >= SWAPS) return false;
       const change = tidied(row, (ordinal) => this.draft.isUp(ordinal));
       if (change === null) continue;
       this.draft.setRow(bucket, row, change, 'primaries balanced');
       swaps += 1;
     }
-  }
-
-  /** Replicas that are wanted and not there. */
-  private missing(): number {
-    return this.draft.rows().reduce((sum, [, row]) => sum + learnersOf(row).length, 0);
-  }
-
-  /** The fewest replicas that any plan with these counts per server has to move. */
-  private leastMoves(): number {
-    const lacking = new Map<Ordinal, number>();
-    const count = (ordinals: readonly Ordinal[], by: number): void => {
-      for (const ordinal of ordinals) lacking.set(ordinal, (lacking.get(ordinal) ?? 0) + by);
-    };
-    for (const [, row] of this.draft.rows()) {
-      count(row.target, 1);
-      count(row.replicas, -1);
-    }
-    return Array.from(lacking.values()).reduce((sum, lack) => sum + Math.max(0, lack), 0);
+    return swaps === 0;
   }
 
   private takeParameters(wanted: ViewParameters): void {

@@ -25,6 +25,8 @@ export class Learner {
   /** Chunks asked of the store, and chunks it has made durable. */
   private asked = 0;
   private done = 0;
+  /** Of the snapshot installed last: the sender may not have got it. */
+  private receipt: SnapshotAck | null = null;
 
   constructor(private readonly bucket: Bucket) {}
 
@@ -37,6 +39,7 @@ export class Learner {
     const { id, commitPoint, commitBallot } = this.bucket;
     this.promise(message.ballot);
     this.phase = 'idle';
+    this.receipt = null;
     this.offered = transfer;
     this.from = from;
     const state = new LearnState(id, message.ballot, commitPoint, commitBallot, transfer);
@@ -44,6 +47,11 @@ export class Learner {
   }
 
   onChunk(message: SnapshotChunk, host: Host): void {
+    const { receipt } = this;
+    if (receipt?.transfer === message.transfer && receipt.index === message.index) {
+      host.outbox.sendAfter(this.from, receipt);
+      return;
+    }
     if (message.transfer !== this.offered) return;
     this.promise(message.ballot);
     if (this.phase === 'idle' && message.index === 0) this.begin(message, host);
@@ -94,15 +102,22 @@ export class Learner {
     this.phase = 'idle';
     this.offered = 0;
     this.meta = null;
+    // Not what was sent: it stays void, and the sender begins anew.
+    const { records } = host.store.counts(this.bucket.id);
+    if (records !== message.total) {
+      this.acknowledge(message, host, records);
+      return;
+    }
     this.bucket.load(meta);
     host.outbox.persist({ type: 'installed', bucket: this.bucket.id, meta });
     const { bucket, ballot, transfer, index } = message;
-    host.outbox.sendAfter(this.from, new SnapshotAck(bucket, ballot, transfer, index));
+    this.receipt = new SnapshotAck(bucket, ballot, transfer, index, records);
+    host.outbox.sendAfter(this.from, this.receipt);
   }
 
-  private acknowledge(message: SnapshotChunk, host: Host): void {
+  private acknowledge(message: SnapshotChunk, host: Host, taken = 0): void {
     const { bucket, ballot, transfer, index } = message;
-    host.send(this.from, new SnapshotAck(bucket, ballot, transfer, index));
+    host.send(this.from, new SnapshotAck(bucket, ballot, transfer, index, taken));
   }
 
   private promise(ballot: number): void {

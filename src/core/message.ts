@@ -129,6 +129,8 @@ export class SnapshotChunk {
     readonly records: readonly StoredRecord[],
     /** On chunk 0 only. */
     readonly meta: BucketMeta | null,
+    /** Records of this chunk and of those before it: what the learner must hold then (V4). */
+    readonly total: number,
   ) {}
 }
 
@@ -139,6 +141,8 @@ export class SnapshotAck {
     readonly ballot: Ballot,
     readonly transfer: number,
     readonly index: number,
+    /** Of the last chunk: how many records the learner holds; it has installed them if all. */
+    readonly taken: number,
   ) {}
 }
 
@@ -249,11 +253,15 @@ export type PeerMessage =
   | DigestReport
   | ViewUpdate;
 
-/** One element of the message vector: what this server sends to another in a view change. */
+/**
+ * One element of the message vector: of the buckets that are not handed over yet, what this server
+ * has to send to another one in all, and what it has sent.
+ */
 export interface TransferCount {
   readonly to: Ordinal;
   readonly recordsPlanned: number;
   readonly recordsSent: number;
+  readonly bytesPlanned: number;
   readonly bytesSent: number;
 }
 
@@ -297,7 +305,9 @@ export class Reconfigure {
     readonly bucket: BucketId,
     readonly bucketEpoch: Epoch,
     readonly admit: Ordinal,
+    /** As this server counted, and as the learner did. */
     readonly recordsSent: number,
+    readonly recordsTaken: number,
     readonly bytesSent: number,
   ) {}
 }

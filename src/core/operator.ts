@@ -1,8 +1,10 @@
+import type { CountedChange } from './counted-change.js';
 import type { Draft } from './draft.js';
 import type { BucketId, Ordinal } from './ids.js';
 import { LEAST_MEMBERS } from './policy-shards.js';
 import { shardMembers } from './shards.js';
 import { candidates, learnersOf, type Member, MemberState } from './view.js';
+import { withTarget } from './view-change.js';
 
 export interface OperatorRefusal {
   readonly ok: false;
@@ -17,19 +19,25 @@ export type Removal =
 /** How many replicas a server has to hand over. */
 export type Draining = { readonly ok: true; readonly buckets: number } | OperatorRefusal;
 
+/** How many replicas are to move. */
+export type Changing = { readonly ok: true; readonly replicas: number } | OperatorRefusal;
+
+export type Steered = { readonly ok: true } | OperatorRefusal;
+
 /** What an operator may change of a running rebalance; what is absent stays. */
 export interface Steering {
   readonly paused?: boolean;
   /** Bytes per second one server may send to learners; 0 is unlimited. */
   readonly rateBytes?: number;
-  /** What is not moved yet stays where it is. */
+  /** Back to the table before the running view change. */
   readonly cancel?: boolean;
 }
 
 /** What the view leader does for its operator. */
 interface Office {
-  plan(now: number): void;
-  settleRows(now: number): void;
+  plan(): void;
+  settleRows(): void;
+  readonly change: CountedChange;
   /** No plan is due. */
   forgetPlan(): void;
 }
@@ -46,7 +54,7 @@ export class Operator {
    * must be accepted, and then they begin anew, empty (D6). What the server holds of them is void
    * from then on, should it come back.
    */
-  remove(id: string, acceptLoss: boolean, now: number): Removal {
+  remove(id: string, acceptLoss: boolean): Removal {
     const { draft, office } = this;
     const member = draft.memberById(id);
     if (member === undefined) return unknown(id);
@@ -76,14 +84,14 @@ export class Operator {
       const replicas = row.replicas.filter((other) => other !== ordinal);
       draft.setRow(bucket, row, { ...row, replicas, sets: true }, '');
     }
-    office.plan(now);
+    office.plan();
     for (const [bucket] of lost) this.foundAnew(bucket);
-    office.settleRows(now);
+    office.settleRows();
     return { ok: true, buckets: held.length, lost: lost.length };
   }
 
   /** A server is to hold nothing, and serves until others do; `undo`: it gets its share again. */
-  drain(id: string, undo: boolean, now: number): Draining {
+  drain(id: string, undo: boolean): Draining {
     const { draft } = this;
     const member = draft.memberById(id);
     if (member === undefined) return unknown(id);
@@ -92,13 +100,15 @@ export class Operator {
     if (!undo && !others.some((other) => draft.isUp(other.ordinal))) {
       return cannot('NO_SERVERS', `no other server is up that could take what ${id} holds`);
     }
-    const refusal = undo ? null : this.shardObjection(member);
+    const refusal = undo
+      ? null
+      : (this.shardObjection(member) ?? this.tooFewToWrite(others.length, `without ${id}`));
     if (refusal !== null) return refusal;
     if (drained === undo) {
       const what = undo ? `server ${ordinal} is no longer drained` : `server ${ordinal} is drained`;
       draft.setMember({ ...member, drained: !undo }, what);
       if (undo) this.keep(ordinal);
-      this.office.plan(now);
+      this.office.plan();
     }
     const held = draft.rows().filter(([, { replicas }]) => replicas.includes(ordinal));
     return { ok: true, buckets: held.length };
@@ -109,11 +119,26 @@ export class Operator {
     const { policy, shardCount } = this.draft.parameters;
     if (policy !== 'shards' || shard === 0) return null;
     const left = shardMembers(this.draft.members(), shardCount).flat().length - 1;
+    return this.tooFewFor(left, `without ${id}`);
+  }
+
+  /** Nothing may leave buckets with fewer replicas than their writes need (D2). */
+  private tooFewToWrite(servers: number, when: string): OperatorRefusal | null {
+    const floors = this.draft.rows().map(([, { floor }]) => floor);
+    const needed = floors.reduce((most, floor) => Math.max(most, floor), 0);
+    if (servers >= needed) return null;
+    const have = `${when} there are ${servers}: add a server first`;
+    return cannot('TOO_FEW_SERVERS', `writes need ${needed} in-sync replicas; ${have}`);
+  }
+
+  /** With shards, there must be two servers for each. */
+  private tooFewFor(servers: number, when: string): OperatorRefusal | null {
+    const { policy, shardCount } = this.draft.parameters;
     const needed = shardCount * LEAST_MEMBERS;
-    if (left >= needed) return null;
-    const without = `without ${id} there are ${left}: reshard, or add a server first`;
+    if (policy !== 'shards' || servers >= needed) return null;
     const needs = `${shardCount} shards need ${needed} servers, two each`;
-    return cannot('TOO_FEW_SERVERS', `${needs}; ${without}`);
+    const have = `${when} there are ${servers}: reshard, or add a server first`;
+    return cannot('TOO_FEW_SERVERS', `${needs}; ${have}`);
   }
 
   /** What the server still holds need not go to the learners that were to take it over. */
@@ -127,8 +152,43 @@ export class Operator {
     }
   }
 
-  steer({ paused, rateBytes, cancel = false }: Steering, now: number): void {
+  /** These servers hold the data, and no others do: one view change (V4). */
+  change(ids: readonly string[]): Changing {
+    const { draft } = this;
+    const listed = ids.map((id) => draft.memberById(id));
+    const unlisted = listed.indexOf(undefined);
+    if (unlisted >= 0) return unknown(ids[unlisted] ?? '');
+    const wanted = listed.filter((member) => member !== undefined);
+    const gone = wanted.find(({ state }) => state === MemberState.Replaced);
+    if (gone !== undefined) {
+      return cannot('SERVER_IS_REPLACED', `server ${gone.id} was given up: start it first`);
+    }
+    if (!wanted.some(({ ordinal }) => draft.isUp(ordinal))) {
+      return cannot('NO_SERVERS', 'none of these servers is up');
+    }
+    const which = 'with these servers';
+    const refusal =
+      this.tooFewFor(wanted.length, which) ?? this.tooFewToWrite(wanted.length, which);
+    if (refusal !== null) return refusal;
+    const chosen = new Set(wanted.map(({ ordinal }) => ordinal));
+    for (const member of draft.members()) {
+      const { ordinal, drained } = member;
+      const isWanted = chosen.has(ordinal);
+      if (member.state === MemberState.Replaced || drained !== isWanted) continue;
+      draft.setMember({ ...member, drained: !isWanted }, '');
+      if (isWanted) this.keep(ordinal);
+    }
+    draft.because(`servers ${Array.from(chosen).join(', ')} are to hold the data`);
+    this.office.plan();
+    return { ok: true, replicas: this.office.change.missing() };
+  }
+
+  steer({ paused, rateBytes, cancel = false }: Steering): Steered {
     const { parameters } = this.draft;
+    if (cancel && parameters.policy === 'shards') {
+      const hint = 'ask for the former shards instead: shards reshard, or shards add-member';
+      return cannot('NOT_WITH_SHARDS', `a change of shards is not taken back; ${hint}`);
+    }
     const resumes = paused === false && parameters.rebalancePaused;
     const changed = {
       ...parameters,
@@ -142,27 +202,34 @@ export class Operator {
       rateBytes === undefined ? '' : 'rebalance rate changed',
     ].filter((text) => text !== '');
     if (said.length > 0) this.draft.setParameters(changed, said.join('; '));
-    if (cancel) this.cancel(now);
+    if (cancel) this.cancel();
     // What was cancelled before is wanted again.
-    if (resumes) this.office.plan(now);
+    if (resumes) this.office.plan();
+    return { ok: true };
   }
 
-  /** Nothing that is only to be moved has a new place any more; lost replicas are still rebuilt. */
-  private cancel(now: number): void {
+  /**
+   * Back to the table before the running view change: what has moved moves back, what was to be
+   * drained is not. A bucket goes on as planned whose former servers are not all there any more.
+   */
+  private cancel(): void {
     const { draft, office } = this;
     const { replicaCount } = draft.parameters;
     const wanted = Math.min(replicaCount, candidates(draft.members()).length);
     const isWhole = draft.rows().every(([, { replicas }]) => replicas.length >= wanted);
     // A plan that is due may be what brings lost replicas back.
-    if (isWhole) office.forgetPlan();
+    if (isWhole && draft.isFounded) office.forgetPlan();
     for (const [bucket, row] of draft.rows()) {
-      const { replicas, target, floor } = row;
-      const moves = target.some((ordinal) => !replicas.includes(ordinal));
-      if (!moves || replicas.length < target.length) continue;
-      const change = { replicas, target: replicas, floor, sets: true };
-      draft.setRow(bucket, row, change, 'rebalance cancelled');
+      if (row.before.length === 0) continue;
+      const former = row.before.map((ordinal) => draft.member(ordinal));
+      if (!former.every((member) => member && member.state !== MemberState.Replaced)) continue;
+      for (const member of former) {
+        if (member?.drained === true) draft.setMember({ ...member, drained: false }, '');
+      }
+      const change = withTarget(row, row.before);
+      if (change !== null) draft.setRow(bucket, row, change, 'rebalance cancelled');
     }
-    office.settleRows(now);
+    office.change.cancel();
   }
 
   private foundAnew(bucket: BucketId): void {

@@ -12,6 +12,8 @@ export interface Supposition {
   readonly added: number;
   /** Ids of servers that would hold nothing. */
   readonly without: readonly string[];
+  /** Ids of those that would hold everything, drained ones too; null: whoever may. */
+  readonly only: readonly string[] | null;
 }
 
 /** What one server would send to another. */
@@ -56,13 +58,17 @@ export function previewOf(
   supposed: Supposition,
 ): PreviewAnswer {
   const known = Array.from(view.members.values());
-  const missing = supposed.without.find((id) => !known.some((member) => member.id === id));
+  const { added, without, only } = supposed;
+  const named = [...without, ...(only ?? [])];
+  const missing = named.find((id) => !known.some((member) => member.id === id));
   if (missing !== undefined) {
     return { ok: false, code: 'UNKNOWN_SERVER', message: `there is no server ${missing}` };
   }
   const servers: ShardCandidate[] = [
-    ...candidates(known).filter(({ id }) => !supposed.without.includes(id)),
-    ...newServers(known, supposed.added, view.parameters.shardCount),
+    ...(only === null ? candidates(known) : known.filter(({ id }) => only.includes(id))).filter(
+      ({ id }) => !without.includes(id),
+    ),
+    ...newServers(known, added, view.parameters.shardCount),
   ];
   if (servers.length === 0 || view.rows.length === 0) {
     return { ok: false, code: 'NO_SERVERS', message: 'no server would be left to hold anything' };

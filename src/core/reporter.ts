@@ -5,13 +5,10 @@ import type { Primary } from './primary.js';
 import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
+const NOTHING = { records: 0, bytes: 0 };
+
 /** Leases without a word after which a peer is reported as unheard. */
 const UNHEARD_LEASES = 2;
-
-interface Sent {
-  records: number;
-  bytes: number;
-}
 
 /**
  * Tells the view leader that this server lives, what it holds, and its row of the message vector:
@@ -22,7 +19,6 @@ export class Reporter {
   private leaving = false;
   /** A heartbeat waits for the disk. */
   private waiting = false;
-  private readonly sentTo = new Map<Ordinal, Sent>();
 
   constructor(
     private readonly host: Host & Pick<StorageServer, 'held' | 'adoptedMs'>,
@@ -39,13 +35,6 @@ export class Reporter {
   /** Report at the next tick: the view leader has something we lack. */
   hurry(): void {
     this.beatMs = -Infinity;
-  }
-
-  sent(to: Ordinal, records: number, bytes: number): void {
-    const sent = this.sentTo.get(to) ?? { records: 0, bytes: 0 };
-    sent.records += records;
-    sent.bytes += bytes;
-    this.sentTo.set(to, sent);
   }
 
   /**
@@ -72,17 +61,9 @@ export class Reporter {
       bytes += counts.bytes;
     }
     let primaryRecords = 0;
-    const left = new Map<Ordinal, number>();
-    for (const { bucket, followers } of primaries) {
-      const counts = host.store.counts(bucket.id);
-      primaryRecords += counts.records;
-      for (const { mode, ordinal, recordsSent } of followers.values()) {
-        if (mode !== 'probe' && mode !== 'snapshot') continue;
-        left.set(ordinal, (left.get(ordinal) ?? 0) + Math.max(0, counts.records - recordsSent));
-      }
-    }
+    for (const { bucket } of primaries) primaryRecords += host.store.counts(bucket.id).records;
     const { self, view } = host;
-    const transfers = this.vector(left);
+    const transfers = this.vector(primaries);
     host.outbox.toLeader(
       new Heartbeat(
         self,
@@ -118,18 +99,24 @@ export class Reporter {
     return Array.from(mates).filter((mate) => now - lease.heardMs(mate) >= limitMs);
   }
 
-  private vector(left: ReadonlyMap<Ordinal, number>): TransferCount[] {
-    // Nothing to send to anyone: the next view change starts from zero.
-    if (left.size === 0) this.sentTo.clear();
-    const to = new Set([...left.keys(), ...this.sentTo.keys()]);
-    return Array.from(to, (ordinal) => {
-      const sent = this.sentTo.get(ordinal) ?? { records: 0, bytes: 0 };
-      return {
-        to: ordinal,
-        recordsPlanned: sent.records + (left.get(ordinal) ?? 0),
-        recordsSent: sent.records,
-        bytesSent: sent.bytes,
-      };
-    });
+  /** Of what is not handed over yet. Most buckets have no learner, and cost nothing here. */
+  private vector(primaries: ReadonlySet<Primary>): TransferCount[] {
+    const counts = new Map<Ordinal, { -readonly [Field in keyof TransferCount]: number }>();
+    for (const { bucket, followers } of primaries) {
+      for (const { learner, mode, ordinal: to, recordsSent, bytesSent } of followers.values()) {
+        if (!learner) continue;
+        const fresh = { to, recordsPlanned: 0, recordsSent: 0, bytesPlanned: 0, bytesSent: 0 };
+        const count = counts.get(to) ?? fresh;
+        counts.set(to, count);
+        // What comes by the log alone is not counted in records.
+        const isWhole = mode === 'probe' || mode === 'snapshot';
+        const { records, bytes } = isWhole ? this.host.store.counts(bucket.id) : NOTHING;
+        count.recordsPlanned += Math.max(records, recordsSent);
+        count.recordsSent += recordsSent;
+        count.bytesPlanned += Math.max(bytes, bytesSent);
+        count.bytesSent += bytesSent;
+      }
+    }
+    return Array.from(counts.values());
   }
 }

@@ -35,7 +35,15 @@ import { Reporter } from './reporter.js';
 import { Scrub } from './scrub.js';
 import { onPrepare, refuse } from './secondary.js';
 import { objection } from './validate.js';
-import { applyDelta, type BucketRow, type Member, MemberState, type View } from './view.js';
+import {
+  applyDelta,
+  type BucketRow,
+  ChangePhase,
+  type Member,
+  MemberState,
+  NO_CHANGE,
+  type View,
+} from './view.js';
 
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
@@ -56,7 +64,8 @@ function noView(): View {
     rebalancePaused: false,
   };
   const members = new Map<Ordinal, Member>();
-  return { clusterId: '', epoch: 0, parameters, members, rows: [], reason: '', atMs: 0 };
+  const change = NO_CHANGE;
+  return { clusterId: '', epoch: 0, parameters, members, rows: [], change, reason: '', atMs: 0 };
 }
 
 /**
@@ -358,10 +367,6 @@ export class StorageServer implements Host {
     this.budget -= bytes;
   }
 
-  sent(to: Ordinal, records: number, bytes: number): void {
-    this.reporter.sent(to, records, bytes);
-  }
-
   beginTransfer(): boolean {
     if (this.transfers >= this.settings.transfersAtOnce) return false;
     this.transfers += 1;
@@ -554,6 +559,8 @@ export class StorageServer implements Host {
     this.sendBeacons();
     this.replicas.adopt(before, resuming);
     this.sendBeacons();
+    // The view leader waits for what this server has to send.
+    if (view.change.phase === ChangePhase.Prime) this.reporter.hurry();
     for (const { request, operation } of this.parking.takeAll()) this.route(request, operation);
     const early = this.fromTheFuture.splice(0);
     for (const { from, message } of early) this.dispatch(from, message);

@@ -13,7 +13,7 @@ export type ShardAnswer = { readonly ok: true } | OperatorRefusal;
 export class Shards {
   constructor(
     private readonly draft: Draft,
-    private readonly plan: (now: number) => void,
+    private readonly plan: () => void,
   ) {}
 
   /**
@@ -39,7 +39,7 @@ export class Shards {
   }
 
   /** The server takes over the identity, table and data of a shard. */
-  addMember(shard: number, id: string, now: number): ShardAnswer {
+  addMember(shard: number, id: string): ShardAnswer {
     const refusal = this.objection(shard);
     if (refusal !== null) return refusal;
     const member = this.draft.memberById(id);
@@ -52,19 +52,19 @@ export class Shards {
       return cannot('TOO_FEW_SERVERS', `server ${id} cannot leave: ${why}`);
     }
     this.draft.setMember({ ...member, shard }, `server ${member.ordinal} joins shard ${shard}`);
-    this.plan(now);
+    this.plan();
     return { ok: true };
   }
 
   /** Another number of shards, spread anew over the servers there are. */
-  reshard(shardCount: number, now: number): ShardAnswer {
+  reshard(shardCount: number): ShardAnswer {
     const split = this.splitInto(shardCount);
     if (typeof split === 'string') return cannot('TOO_FEW_SERVERS', split);
     const { draft } = this;
     const what = `resharded from ${draft.parameters.shardCount} to ${shardCount}`;
     draft.setParameters({ ...draft.parameters, shardCount }, what);
     this.assign(split);
-    this.plan(now);
+    this.plan();
     return { ok: true };
   }
 
@@ -76,7 +76,7 @@ export class Shards {
   }
 
   /** A shard's servers are drained, and its data goes to the others. */
-  remove(shard: number, now: number): ShardAnswer {
+  remove(shard: number): ShardAnswer {
     const refusal = this.objection(shard);
     if (refusal !== null) return refusal;
     const { draft } = this;
@@ -89,7 +89,7 @@ export class Shards {
     }
     const parameters = { ...draft.parameters, shardCount: shardCount - 1 };
     draft.setParameters(parameters, `shard ${shard} is removed`);
-    this.plan(now);
+    this.plan();
     return { ok: true };
   }
 

@@ -1,8 +1,8 @@
+import type { CountedChange } from './counted-change.js';
 import type { Epoch, Ordinal } from './ids.js';
-import type { Heartbeat } from './message.js';
-import type { Progress } from './progress.js';
+import type { Heartbeat, TransferCount } from './message.js';
 import { replicasWanted } from './policies.js';
-import { learnersOf, type Member, MemberState, type View } from './view.js';
+import { ChangePhase, learnersOf, type Member, MemberState, onlyMoves, type View } from './view.js';
 
 export interface MemberStatus {
   readonly member: Member;
@@ -21,15 +21,19 @@ export interface MemberStatus {
 }
 
 export interface ViewChangeStatus {
-  readonly phase: 'idle' | 'waiting' | 'moving';
+  readonly phase: 'idle' | 'waiting' | 'counting' | 'moving';
+  readonly number: Epoch;
+  readonly cancelled: boolean;
   readonly replicasPlanned: number;
   readonly replicasMoved: number;
   readonly recordsPlanned: number;
   readonly recordsMoved: number;
+  readonly bytesPlanned: number;
   readonly bytesMoved: number;
   readonly replicasLeast: number;
   readonly elapsedMs: number;
-  readonly fromEpoch: Epoch;
+  /** At the present rate and speed; 0 when nothing is left, -1 when that cannot be told. */
+  readonly secondsLeft: number;
   /** Why nothing moves although something should; '' when that is not so. */
   readonly waitsFor: string;
   readonly paused: boolean;
@@ -61,7 +65,8 @@ export interface StatusInputs {
   /** A plan is due: joins are being gathered. */
   readonly waiting: boolean;
   readonly reports: ReadonlyMap<Ordinal, Heartbeat>;
-  readonly progress: Progress;
+  readonly change: CountedChange;
+  readonly wallMs: number;
   readonly silentMs: (ordinal: Ordinal) => number;
 }
 
@@ -117,7 +122,7 @@ function storageWarnings(view: View, { reports }: StatusInputs): string[] {
   ]);
 }
 
-function memberStatuses(view: View, { reports, silentMs }: StatusInputs): MemberStatus[] {
+function memberStatuses(view: View, { reports, silentMs, change }: StatusInputs): MemberStatus[] {
   return Array.from(view.members.values(), (member) => {
     const { ordinal, state } = member;
     const report = state === MemberState.Up ? reports.get(ordinal) : undefined;
@@ -129,20 +134,28 @@ function memberStatuses(view: View, { reports, silentMs }: StatusInputs): Member
       bytes: report?.bytes ?? 0,
       primaryRecords: report?.primaryRecords ?? 0,
       silentMs: Math.round(silentMs(ordinal)),
-      ...work(ordinal, reports),
+      ...work(ordinal, reports, change),
     };
   });
 }
 
-/** A server's row and column of the message vectors. */
+/** What a server handed over and took, and its row and column of the message vectors. */
 function work(
   server: Ordinal,
   reports: StatusInputs['reports'],
+  change: CountedChange,
 ): Pick<
   MemberStatus,
   'recordsToSend' | 'recordsSent' | 'bytesSent' | 'recordsToGet' | 'recordsGot'
 > {
-  const sum = { recordsToSend: 0, recordsSent: 0, bytesSent: 0, recordsToGet: 0, recordsGot: 0 };
+  const handedOver = change.of(server);
+  const sum = {
+    recordsToSend: handedOver.recordsSent,
+    recordsSent: handedOver.recordsSent,
+    bytesSent: handedOver.bytesSent,
+    recordsToGet: handedOver.recordsTaken,
+    recordsGot: handedOver.recordsTaken,
+  };
   for (const [from, { transfers }] of reports) {
     for (const { to, recordsPlanned, recordsSent, bytesSent } of transfers) {
       if (from === server) {
@@ -159,13 +172,17 @@ function work(
 }
 
 /** Why nothing moves. */
-function waitsFor(view: View, { brake, waiting }: StatusInputs): string {
+function obstacle(view: View, { brake, waiting, change, reports }: StatusInputs): string {
   const learning = view.rows.filter((row) => learnersOf(row).length > 0);
   if (brake !== '') return brake;
   if (learning.length === 0) return waiting ? 'joins are gathered' : '';
-  const moves = learning.filter(({ replicas, target }) => replicas.length >= target.length);
+  const moves = learning.filter(onlyMoves);
   if (view.parameters.rebalancePaused && moves.length > 0) {
     return `rebalancing is paused: ${moves.length} buckets stay where they are`;
+  }
+  if (view.change.phase === ChangePhase.Prime) {
+    const who = Array.from(change.uncounted(reports));
+    if (who.length > 0) return `server ${who.join(', ')} counts what it has to send`;
   }
   const isDown = (server: Ordinal): boolean => view.members.get(server)?.state !== MemberState.Up;
   const down = new Set(learning.flatMap((row) => learnersOf(row).filter(isDown)));
@@ -174,27 +191,42 @@ function waitsFor(view: View, { brake, waiting }: StatusInputs): string {
 }
 
 function viewChange(view: View, inputs: StatusInputs): ViewChangeStatus {
-  const { progress, reports, now, waiting } = inputs;
+  const { reports, waiting, wallMs } = inputs;
+  const { change, parameters } = view;
   const missing = view.rows.some((row) => learnersOf(row).length > 0);
-  // The sum of the servers' message vectors: what they still have to send.
-  let left = 0;
-  for (const { transfers } of reports.values()) {
-    for (const { recordsPlanned, recordsSent } of transfers) {
-      left += Math.max(0, recordsPlanned - recordsSent);
-    }
-  }
-  return {
-    phase: missing ? 'moving' : waiting ? 'waiting' : 'idle',
-    replicasPlanned: progress.planned,
-    replicasMoved: progress.placed,
-    recordsPlanned: progress.records + (missing ? left : 0),
-    recordsMoved: progress.records,
-    bytesMoved: progress.bytes,
-    replicasLeast: progress.least,
-    elapsedMs: progress.elapsedMs(now),
-    fromEpoch: progress.fromEpoch,
-    waitsFor: waitsFor(view, inputs),
-    paused: view.parameters.rebalancePaused,
-    rateBytes: view.parameters.rebalanceRateBytes,
+  const vectors = Array.from(reports.values()).flatMap(({ transfers }) => transfers);
+  const sum = (of: (count: TransferCount) => number): number =>
+    missing ? vectors.reduce((all, count) => all + of(count), 0) : 0;
+  const bytesMoved = change.bytesSent + sum(({ bytesSent }) => bytesSent);
+  const elapsedMs = Math.max(0, (change.endedAtMs || wallMs) - change.beganAtMs);
+  const status = {
+    number: change.number,
+    cancelled: change.cancelled,
+    replicasPlanned: change.replicasPlanned,
+    replicasMoved: change.replicasMoved,
+    recordsPlanned: change.recordsSent + sum(({ recordsPlanned }) => recordsPlanned),
+    recordsMoved: change.recordsSent + sum(({ recordsSent }) => recordsSent),
+    bytesPlanned: change.bytesSent + sum(({ bytesPlanned }) => bytesPlanned),
+    bytesMoved,
+    replicasLeast: change.replicasLeast,
+    elapsedMs: change.number === 0 ? 0 : Math.round(elapsedMs),
+    waitsFor: obstacle(view, inputs),
+    paused: parameters.rebalancePaused,
+    rateBytes: parameters.rebalanceRateBytes,
   };
+  const counting = change.phase === ChangePhase.Prime;
+  const phase = missing ? (counting ? 'counting' : 'moving') : waiting ? 'waiting' : 'idle';
+  return { ...status, phase, secondsLeft: missing ? secondsLeft(status) : 0 };
+}
+
+/** As fast as it went so far. */
+function secondsLeft(status: Omit<ViewChangeStatus, 'phase' | 'secondsLeft'>): number {
+  const { replicasPlanned, replicasMoved, bytesPlanned, bytesMoved, elapsedMs, waitsFor } = status;
+  if (waitsFor !== '' || elapsedMs === 0) return -1;
+  // Small buckets cost their hand-over, large ones their bytes: whichever is further behind.
+  const done = Math.min(
+    replicasMoved / Math.max(1, replicasPlanned),
+    bytesPlanned === 0 ? 1 : bytesMoved / bytesPlanned,
+  );
+  return done === 0 ? -1 : ((1 - done) * elapsedMs) / done / 1000;
 }

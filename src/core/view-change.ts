@@ -7,6 +7,8 @@ export interface RowChange {
   readonly target: readonly Ordinal[];
   readonly floor: number;
   readonly sets: boolean;
+  /** Without it, it stays. */
+  readonly before?: readonly Ordinal[];
 }
 
 type IsUp = (ordinal: Ordinal) => boolean;
@@ -27,16 +29,18 @@ export function learns(row: BucketRow, server: Ordinal): boolean {
   return learnersOf(row).includes(server);
 }
 
-/** Give a row a new target. */
+/** Give a row a new target. What it had before the view change is kept, to go back to. */
 export function withTarget(row: BucketRow, target: readonly Ordinal[]): RowChange | null {
   if (equal(row.target, target)) return null;
   const lost = learnersOf(row).some((learner) => !target.includes(learner));
-  return { replicas: row.replicas, target, floor: row.floor, sets: lost };
+  const before = row.before.length > 0 ? row.before : row.target;
+  return { replicas: row.replicas, target, floor: row.floor, sets: lost, before };
 }
 
 /**
  * The compare-and-set of a hand-over: `admit` has caught up. Replicas that the target does not
- * name leave in the same change, as far as the set stays as large as the target.
+ * name leave in the same change, as far as the set stays as large as the target, and as writes
+ * need it (D2).
  */
 export function withAdmitted(
   row: BucketRow,
@@ -48,12 +52,12 @@ export function withAdmitted(
   const kept = row.replicas.filter((ordinal) => target.includes(ordinal));
   const extra = row.replicas.filter((ordinal) => !target.includes(ordinal));
   const wanted = target.filter((ordinal) => kept.includes(ordinal) || ordinal === admit);
-  const room = Math.max(0, target.length - wanted.length);
+  const room = Math.max(target.length, row.floor) - wanted.length;
   const present = row.replicas[0];
   // While something is missing, the present primary goes on: it is the one that brings others up.
   const staying = extra
     .toSorted((a, b) => Number(b === present) - Number(a === present))
-    .slice(0, room);
+    .slice(0, Math.max(0, room));
   const members = [...wanted, ...staying];
   const first = members[0] === target[0] && isUp(target[0] ?? 0) ? members[0] : present;
   const primary = first !== undefined && members.includes(first) ? first : members.find(isUp);
@@ -67,6 +71,8 @@ export function tidied(row: BucketRow, isUp: IsUp): RowChange | null {
   const { target, replicas } = row;
   const head = target[0];
   if (head === undefined || !target.every((ordinal) => replicas.includes(ordinal))) return null;
+  // With fewer, it would take no writes (D2): those that were to leave stay.
+  if (target.length < Math.min(row.floor, replicas.length)) return null;
   if (!isUp(head)) return null;
   if (replicas.length === target.length && replicas[0] === head) return null;
   return { replicas: target, target, floor: row.floor, sets: true };

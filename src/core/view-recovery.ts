@@ -80,8 +80,9 @@ export class ViewRecovery {
 
 /** A view as the delta from nothing that makes it. */
 export function asDelta(view: View): ViewDelta {
-  const { clusterId, epoch, parameters, reason, atMs } = view;
+  const { clusterId, epoch, parameters, change, reason, atMs } = view;
   const members = Array.from(view.members.values());
   const rows = new Map(view.rows.entries());
-  return { clusterId, fromEpoch: 0, toEpoch: epoch, parameters, members, rows, reason, atMs };
+  const toEpoch = epoch;
+  return { clusterId, fromEpoch: 0, toEpoch, parameters, members, rows, change, reason, atMs };
 }

@@ -31,7 +31,61 @@ export interface BucketRow {
   readonly floor: number;
   /** What was held of the bucket before this epoch is void: its loss was accepted (D6). */
   readonly founded: Epoch;
+  /** The target before the running view change gave it another one; else empty. */
+  readonly before: readonly Ordinal[];
 }
+
+/** The numbers are those of `ViewChangePhase` on the wire. */
+export const ChangePhase = { None: 0, Prime: 1, Move: 2, Done: 3 } as const;
+export type ChangePhase = (typeof ChangePhase)[keyof typeof ChangePhase];
+
+/**
+ * The running view change, or the last one: a part of the view, so that its counts outlive the view
+ * leader's process (V4). Counts are of what has been handed over.
+ */
+export interface ViewChange {
+  /** The epoch that began it. */
+  readonly number: Epoch;
+  /** The epoch of the newest plan in it. */
+  readonly planned: Epoch;
+  /** prime: the servers count what they will send · move: they send · done: all counts match */
+  readonly phase: ChangePhase;
+  /** It goes back to the table before it. */
+  readonly cancelled: boolean;
+  readonly replicasPlanned: number;
+  readonly replicasMoved: number;
+  /** The fewest that any plan with the same loads could move. */
+  readonly replicasLeast: number;
+  /** The sums of the message vectors when it started. */
+  readonly recordsExpected: number;
+  readonly bytesExpected: number;
+  /** Counted by those who sent, and by those who took. */
+  readonly recordsSent: number;
+  readonly recordsTaken: number;
+  readonly bytesSent: number;
+  /** Wall clock of the view leader, ms; for people. */
+  readonly beganAtMs: number;
+  /** 0 while it runs. */
+  readonly endedAtMs: number;
+}
+
+/** Of a cluster in which nothing was ever moved. */
+export const NO_CHANGE: ViewChange = {
+  number: 0,
+  planned: 0,
+  phase: ChangePhase.None,
+  cancelled: false,
+  replicasPlanned: 0,
+  replicasMoved: 0,
+  replicasLeast: 0,
+  recordsExpected: 0,
+  bytesExpected: 0,
+  recordsSent: 0,
+  recordsTaken: 0,
+  bytesSent: 0,
+  beganAtMs: 0,
+  endedAtMs: 0,
+};
 
 export interface ViewParameters {
   readonly bucketCount: number;
@@ -61,6 +115,7 @@ export interface View {
   readonly members: ReadonlyMap<Ordinal, Member>;
   /** One row per bucket; empty until the cluster is founded. */
   readonly rows: readonly BucketRow[];
+  readonly change: ViewChange;
   /** Why this epoch was made, for people. */
   readonly reason: string;
   /** Wall clock of the view leader, ms; for people. */
@@ -75,6 +130,7 @@ export interface ViewDelta {
   readonly parameters: ViewParameters | null;
   readonly members: readonly Member[];
   readonly rows: ReadonlyMap<BucketId, BucketRow>;
+  readonly change: ViewChange | null;
   readonly reason: string;
   readonly atMs: number;
 }
@@ -92,6 +148,7 @@ export function applyDelta(view: View, delta: ViewDelta): View | null {
     parameters: delta.parameters ?? view.parameters,
     members,
     rows,
+    change: delta.change ?? view.change,
     reason: delta.reason,
     atMs: delta.atMs,
   };
@@ -104,6 +161,11 @@ export function primaryOf(view: View, bucket: BucketId): Ordinal | undefined {
 
 export function isUp(view: View, server: Ordinal): boolean {
   return view.members.get(server)?.state === MemberState.Up;
+}
+
+/** The bucket has all its replicas, and is only to be moved. */
+export function onlyMoves(row: BucketRow): boolean {
+  return row.replicas.length >= row.target.length;
 }
 
 /** Learners of a row: targets that are not replicas yet. */

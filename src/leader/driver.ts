@@ -12,7 +12,7 @@ import {
 } from '../core/leader.js';
 import type { Ordinal } from '../core/ids.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
-import type { Draining, Removal, Steering } from '../core/operator.js';
+import type { Changing, Draining, Removal, Steered, Steering } from '../core/operator.js';
 import type { PreviewAnswer, Supposition } from '../core/preview.js';
 import type { ShardAnswer, Shards } from '../core/shards.js';
 import type { View, ViewDelta } from '../core/view.js';
@@ -66,22 +66,27 @@ export class LeaderDriver implements LeaderOutbox {
 
   /** Remove a server; resolves when that is durable. */
   async remove(id: string, acceptLoss: boolean): Promise<Removal> {
-    return this.durably(this.machine.operator.remove(id, acceptLoss, performance.now()));
+    return this.durably(this.machine.operator.remove(id, acceptLoss));
   }
 
   /** Drain a server, or stop draining it; resolves when that is durable. */
   async drain(id: string, undo: boolean): Promise<Draining> {
-    return this.durably(this.machine.operator.drain(id, undo, performance.now()));
+    return this.durably(this.machine.operator.drain(id, undo));
+  }
+
+  /** Say which servers hold the data; resolves when that is durable. */
+  async change(ids: readonly string[]): Promise<Changing> {
+    return this.durably(this.machine.operator.change(ids));
   }
 
   /** Steer the rebalance; resolves when that is durable. */
-  async steer(steering: Steering): Promise<void> {
-    return this.durably(this.machine.operator.steer(steering, performance.now()));
+  async steer(steering: Steering): Promise<Steered> {
+    return this.durably(this.machine.operator.steer(steering));
   }
 
   /** Change what belongs to which shard; resolves when that is durable. */
-  async shards(change: (shards: Shards, now: number) => ShardAnswer): Promise<ShardAnswer> {
-    return this.durably(change(this.machine.shards, performance.now()));
+  async shards(change: (shards: Shards) => ShardAnswer): Promise<ShardAnswer> {
+    return this.durably(change(this.machine.shards));
   }
 
   previewReshard(shardCount: number): PreviewAnswer {

@@ -5,6 +5,8 @@ import { WireError } from '../wire/binary.js';
 import { leaderMessageFromWire } from '../wire/convert-leader.js';
 import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
 import type {
+  ChangeViewRequest,
+  ChangeViewResponse,
   DrainServerRequest,
   DrainServerResponse,
   HeartbeatRequest,
@@ -55,6 +57,10 @@ export function leaderService(
       const driver = ready(done);
       if (driver !== null) void remove(driver, call.request, done);
     },
+    changeView: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void changeView(driver, call.request, done);
+    },
     drainServer: (call, done) => {
       const driver = ready(done);
       if (driver !== null) void drain(driver, call.request, done);
@@ -66,7 +72,8 @@ export function leaderService(
     previewPlacement: (call, done) => {
       const driver = ready(done);
       if (driver === null) return;
-      previewToWire(driver.preview(call.request), (error, preview) => {
+      const { added, without } = call.request;
+      previewToWire(driver.preview({ added, without, only: null }), (error, preview) => {
         if (preview === null) done(error);
         else done(null, preview);
       });
@@ -89,6 +96,23 @@ async function remove(
     done(null, { epoch: driver.view.epoch, buckets: removal.buckets, bucketsLost: removal.lost });
 }
 
+async function changeView(
+  driver: LeaderDriver,
+  { servers, dryRun }: ChangeViewRequest,
+  done: sendUnaryData<ChangeViewResponse>,
+): Promise<void> {
+  if (dryRun) {
+    previewToWire(driver.preview({ added: 0, without: [], only: servers }), (error, preview) => {
+      if (preview === null) done(error);
+      else done(null, { epoch: driver.view.epoch, replicas: 0, preview });
+    });
+    return;
+  }
+  const answer = await driver.change(servers);
+  if (!answer.ok) done(preconditionError(answer.code, answer.message));
+  else done(null, { epoch: driver.view.epoch, replicas: answer.replicas, preview: undefined });
+}
+
 async function drain(
   driver: LeaderDriver,
   { id, undo }: DrainServerRequest,
@@ -104,11 +128,15 @@ async function steer(
   { paused, rateBytes, cancel }: SteerRebalanceRequest,
   done: sendUnaryData<SteerRebalanceResponse>,
 ): Promise<void> {
-  await driver.steer({
+  const steered = await driver.steer({
     cancel,
     ...(paused !== undefined && { paused }),
     ...(rateBytes !== undefined && { rateBytes }),
   });
+  if (!steered.ok) {
+    done(preconditionError(steered.code, steered.message));
+    return;
+  }
   const { epoch, parameters } = driver.view;
   const { rebalancePaused, rebalanceRateBytes } = parameters;
   done(null, { epoch, paused: rebalancePaused, rateBytes: rebalanceRateBytes });

@@ -31,7 +31,7 @@ export function shardService(
       if (driver === null) return;
       void tell(
         driver,
-        driver.shards((shards, now) => shards.addMember(shard, id, now)),
+        driver.shards((shards) => shards.addMember(shard, id)),
         done,
       );
     },
@@ -42,7 +42,7 @@ export function shardService(
       if (!dryRun) {
         void tell(
           driver,
-          driver.shards((shards, now) => shards.reshard(count, now)),
+          driver.shards((shards) => shards.reshard(count)),
           done,
         );
         return;
@@ -58,7 +58,7 @@ export function shardService(
       if (driver === null) return;
       void tell(
         driver,
-        driver.shards((shards, now) => shards.remove(shard, now)),
+        driver.shards((shards) => shards.remove(shard)),
         done,
       );
     },

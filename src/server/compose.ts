@@ -14,10 +14,12 @@ import type { Logger } from '../transport/log.js';
 import { Listener } from '../transport/server.js';
 import { viewToWire } from '../wire/convert-view.js';
 import { KeyValueServiceService } from '../wire/gen/kvs/v1/kv.js';
+import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import type { View as WireView } from '../wire/gen/kvs/v1/view.js';
 import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
 import { Door } from './door.js';
 import { Driver, monotonicMs } from './driver.js';
+import { leaderRelay } from './leader-relay.js';
 import { LeaderLink, type Registration, type RegistrationRefused } from './leader-link.js';
 import { PeerNetwork } from './network.js';
 import { keyValueService } from './service.js';
@@ -66,7 +68,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
 /** Puts the parts of one server together and takes them apart. */
 class ServerProcess {
-  private readonly listener = new Listener(['kvs.v1.KeyValueService', 'kvs.v1.PeerService']);
+  private readonly listener = new Listener([
+    'kvs.v1.KeyValueService',
+    'kvs.v1.PeerService',
+    'kvs.v1.LeaderService',
+  ]);
   private http: HttpListener | null = null;
   private driver: Driver | null = null;
   private network: PeerNetwork | null = null;
@@ -231,6 +237,10 @@ class ServerProcess {
     server.addService(KeyValueServiceService, keyValueService(this.door));
     const peer: PeerServiceServer = { send: (call, done) => servePeer(call, done, this.door) };
     server.addService(PeerServiceService, peer);
+    server.addService(
+      LeaderServiceService,
+      leaderRelay(() => this.link?.leader ?? null),
+    );
   }
 
   private metrics(): () => Promise<string> {

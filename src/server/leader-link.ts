@@ -68,6 +68,11 @@ export class LeaderLink {
     );
   }
 
+  /** The view leader that answered last, or is asked next. */
+  get leader(): LeaderServiceClient | null {
+    return this.clients[this.turn % this.clients.length] ?? null;
+  }
+
   /** Start; runs until `close`. */
   start(): void {
     this.connect(0, performance.now());

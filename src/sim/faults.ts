@@ -283,6 +283,7 @@ export class Faults {
     const { world } = this;
     this.over = true;
     world.network.calm();
+    world.leader.onPublish = null;
     if (!world.leader.alive) world.restartLeader();
     for (const host of world.hosts) {
       host.start();

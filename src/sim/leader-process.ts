@@ -84,7 +84,7 @@ export class LeaderProcess implements LeaderOutbox {
   /** The operator gives a server up, if that loses nothing (D6). */
   remove(id: string): void {
     this.input((now) => {
-      this.machine.operator.remove(id, false, now);
+      this.machine.operator.remove(id, false);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }
@@ -92,7 +92,7 @@ export class LeaderProcess implements LeaderOutbox {
   /** The operator lets a server hand everything over, or no longer. */
   drain(id: string, undo: boolean): void {
     this.input((now) => {
-      this.machine.operator.drain(id, undo, now);
+      this.machine.operator.drain(id, undo);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }
@@ -100,14 +100,22 @@ export class LeaderProcess implements LeaderOutbox {
   /** The operator spreads the servers over another number of shards, if that can be. */
   reshard(shardCount: number): void {
     this.input((now) => {
-      this.machine.shards.reshard(shardCount, now);
+      this.machine.shards.reshard(shardCount);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
+  /** The operator says which servers are to hold the data, if that can be. */
+  changeView(ids: readonly string[]): void {
+    this.input((now) => {
+      this.machine.operator.change(ids);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }
 
   steer(steering: Steering): void {
     this.input((now) => {
-      this.machine.operator.steer(steering, now);
+      this.machine.operator.steer(steering);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

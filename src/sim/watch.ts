@@ -62,8 +62,13 @@ export class Watch {
 }
 
 /** The same for equal views, in whatever order their fields were made. */
-function contentOf({ clusterId, parameters, rows, members }: View): string {
-  const parts = [sorted(parameters), rows.map(sorted), Array.from(members.values(), sorted)];
+function contentOf({ clusterId, parameters, rows, members, change }: View): string {
+  const parts = [
+    sorted(parameters),
+    sorted(change),
+    rows.map(sorted),
+    Array.from(members.values(), sorted),
+  ];
   return JSON.stringify([clusterId, ...parts]);
 }
 

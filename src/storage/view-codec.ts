@@ -1,4 +1,12 @@
-import type { BucketRow, Member, MemberState, View, ViewParameters } from '../core/view.js';
+import type {
+  BucketRow,
+  ChangePhase,
+  Member,
+  MemberState,
+  View,
+  ViewChange,
+  ViewParameters,
+} from '../core/view.js';
 import type { ByteReader, ByteWriter } from './bytes.js';
 
 /** Layout of a view inside a record; the record's format number covers it. */
@@ -8,6 +16,7 @@ export function writeView(out: ByteWriter, view: View): void {
   writeParameters(out, view.parameters);
   out.list([...view.members.values()], (member) => writeMember(out, member));
   out.list(view.rows, (row) => writeRow(out, row));
+  writeChange(out, view.change);
   out.text(view.reason);
   out.number(view.atMs);
 }
@@ -19,6 +28,7 @@ export function readView(input: ByteReader): View {
     parameters: readParameters(input),
     members: new Map(input.list(() => readMember(input)).map((member) => [member.ordinal, member])),
     rows: input.list(() => readRow(input)),
+    change: readChange(input),
     reason: input.text(),
     atMs: input.number(),
   };
@@ -54,6 +64,42 @@ function readParameters(input: ByteReader): ViewParameters {
   };
 }
 
+function writeChange(out: ByteWriter, change: ViewChange): void {
+  out.number(change.number);
+  out.number(change.planned);
+  out.u8(change.phase);
+  out.u8(change.cancelled ? 1 : 0);
+  out.u32(change.replicasPlanned);
+  out.u32(change.replicasMoved);
+  out.u32(change.replicasLeast);
+  out.number(change.recordsExpected);
+  out.number(change.bytesExpected);
+  out.number(change.recordsSent);
+  out.number(change.recordsTaken);
+  out.number(change.bytesSent);
+  out.number(change.beganAtMs);
+  out.number(change.endedAtMs);
+}
+
+function readChange(input: ByteReader): ViewChange {
+  return {
+    number: input.number(),
+    planned: input.number(),
+    phase: input.u8() as ChangePhase,
+    cancelled: input.u8() !== 0,
+    replicasPlanned: input.u32(),
+    replicasMoved: input.u32(),
+    replicasLeast: input.u32(),
+    recordsExpected: input.number(),
+    bytesExpected: input.number(),
+    recordsSent: input.number(),
+    recordsTaken: input.number(),
+    bytesSent: input.number(),
+    beganAtMs: input.number(),
+    endedAtMs: input.number(),
+  };
+}
+
 function writeMember(out: ByteWriter, member: Member): void {
   out.u32(member.ordinal);
   out.text(member.id);
@@ -86,6 +132,7 @@ function writeRow(out: ByteWriter, row: BucketRow): void {
   out.list(row.target, (ordinal) => out.u32(ordinal));
   out.u32(row.floor);
   out.number(row.founded);
+  out.list(row.before, (ordinal) => out.u32(ordinal));
 }
 
 function readRow(input: ByteReader): BucketRow {
@@ -95,5 +142,6 @@ function readRow(input: ByteReader): BucketRow {
     target: input.list(() => input.u32()),
     floor: input.u32(),
     founded: input.number(),
+    before: input.list(() => input.u32()),
   };
 }

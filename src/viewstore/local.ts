@@ -4,11 +4,18 @@ import { crc32 } from 'node:zlib';
 
 import { ClassicLevel } from 'classic-level';
 
-import type { BucketRow, Member, View, ViewDelta, ViewParameters } from '../core/view.js';
+import type {
+  BucketRow,
+  Member,
+  View,
+  ViewChange,
+  ViewDelta,
+  ViewParameters,
+} from '../core/view.js';
 import { EpochMark } from './epoch-mark.js';
 import type { ViewStore } from './port.js';
 
-const FORMAT = 1;
+const FORMAT = 2;
 const HEAD = 'head';
 /** In the directory of the store, which leaves files that it does not know alone. */
 const MARK = 'EPOCH';
@@ -19,6 +26,7 @@ interface Head {
   readonly epoch: number;
   readonly parameters: ViewParameters;
   readonly buckets: number;
+  readonly change: ViewChange;
   readonly reason: string;
   readonly atMs: number;
 }
@@ -88,15 +96,16 @@ export class LocalViewStore implements ViewStore {
     for (let bucket = 0; bucket < head.buckets; bucket += 1) {
       if (rows[bucket] === undefined) throw this.damaged(`the row of bucket ${bucket} is missing`);
     }
-    const { clusterId, epoch, parameters, reason, atMs } = head;
+    const { clusterId, epoch, parameters, change, reason, atMs } = head;
     const byOrdinal = new Map(members.map((member) => [member.ordinal, member]));
-    return { clusterId, epoch, parameters, members: byOrdinal, rows, reason, atMs };
+    return { clusterId, epoch, parameters, members: byOrdinal, rows, change, reason, atMs };
   }
 
   async append(delta: ViewDelta, view: View): Promise<void> {
-    const { clusterId, epoch, parameters, reason, atMs } = view;
+    const { clusterId, epoch, parameters, change, reason, atMs } = view;
     const buckets = view.rows.length;
-    const head: Head = { format: FORMAT, clusterId, epoch, parameters, buckets, reason, atMs };
+    const said = { change, reason, atMs };
+    const head: Head = { format: FORMAT, clusterId, epoch, parameters, buckets, ...said };
     const puts = [
       put(HEAD, head),
       ...delta.members.map((member) => put(`m${member.ordinal.toString(36)}`, member)),

@@ -4,8 +4,8 @@ import type { HeartbeatRequest } from './gen/kvs/v1/leader.js';
 
 export function leaderMessageToWire(message: LeaderMessage): HeartbeatRequest {
   if (message.type === 'reconfigure') {
-    const { bucket, bucketEpoch, admit, recordsSent, bytesSent } = message;
-    const value = { bucket, bucketEpoch, admit, recordsSent, bytesSent };
+    const { bucket, bucketEpoch, admit, recordsSent, recordsTaken, bytesSent } = message;
+    const value = { bucket, bucketEpoch, admit, recordsSent, recordsTaken, bytesSent };
     return { message: { $case: 'reconfigure', value } };
   }
   const { ordinal, incarnation, epoch, records, bytes, primaryRecords, leaving } = message;
@@ -33,8 +33,8 @@ export function leaderMessageToWire(message: LeaderMessage): HeartbeatRequest {
 export function leaderMessageFromWire(request: HeartbeatRequest): LeaderMessage {
   const { $case, value } = required(request.message, 'message');
   if ($case === 'reconfigure') {
-    const { bucket, bucketEpoch, admit, recordsSent, bytesSent } = value;
-    return new Reconfigure(bucket, bucketEpoch, admit, recordsSent, bytesSent);
+    const { bucket, bucketEpoch, admit, recordsSent, recordsTaken, bytesSent } = value;
+    return new Reconfigure(bucket, bucketEpoch, admit, recordsSent, recordsTaken, bytesSent);
   }
   return new Heartbeat(
     value.ordinal,

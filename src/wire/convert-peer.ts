@@ -115,7 +115,7 @@ function fromWire({ $case, value }: Wire): PeerMessage {
     case 'snapshotChunk':
       return chunkFromWire(value);
     case 'snapshotAck':
-      return new SnapshotAck(value.bucket, value.ballot, value.transfer, value.index);
+      return ackFromWire(value);
     case 'digestReport':
       return new DigestReport(value.bucket, value.sequence, value.digest);
     case 'viewUpdate':
@@ -219,19 +219,23 @@ function refusedFromWire(value: wire.PrepareRefused): PrepareRefused {
   return new PrepareRefused(value.bucket, value.ballot, value.bucketEpoch, value.have, reason);
 }
 
+function ackFromWire({ bucket, ballot, transfer, index, taken }: wire.SnapshotAck): SnapshotAck {
+  return new SnapshotAck(bucket, ballot, transfer, index, taken);
+}
+
 function chunkToWire(message: SnapshotChunk): wire.SnapshotChunk {
-  const { bucket, ballot, transfer, index, last, meta } = message;
+  const { bucket, ballot, transfer, index, last, meta, total } = message;
   const records = message.records.map(recordToWire);
-  const body = { bucket, ballot, transfer, index, last, records };
+  const body = { bucket, ballot, transfer, index, last, records, total };
   return meta === null ? body : { ...body, meta: metaToWire(meta) };
 }
 
 function chunkFromWire(value: wire.SnapshotChunk): SnapshotChunk {
-  const { bucket, ballot, transfer, index, last } = value;
+  const { bucket, ballot, transfer, index, last, total } = value;
   const records = value.records.map(recordFromWire);
   const meta = value.meta === undefined ? null : metaFromWire(value.meta);
   if ((index === 0) !== (meta !== null)) {
     throw new WireError('the first chunk of a snapshot, and no other, carries the state');
   }
-  return new SnapshotChunk(bucket, ballot, transfer, index, last, records, meta);
+  return new SnapshotChunk(bucket, ballot, transfer, index, last, records, meta, total);
 }

@@ -1,6 +1,13 @@
 import { ViewUpdate } from '../core/message.js';
-import type { BucketRow, Member, View, ViewDelta, ViewParameters } from '../core/view.js';
-import { MemberState } from '../core/view.js';
+import type {
+  BucketRow,
+  Member,
+  View,
+  ViewChange,
+  ViewDelta,
+  ViewParameters,
+} from '../core/view.js';
+import { ChangePhase, MemberState } from '../core/view.js';
 import { finite, required, WireError } from './binary.js';
 import type * as wire from './gen/kvs/v1/view.js';
 
@@ -16,11 +23,21 @@ export function memberFromWire(member: wire.Member): Member {
 
 function rowToWire(bucket: number, row: BucketRow): wire.BucketRow {
   const { epoch, floor, founded } = row;
-  return { bucket, epoch, floor, founded, replicas: [...row.replicas], target: [...row.target] };
+  const sets = { replicas: [...row.replicas], target: [...row.target], before: [...row.before] };
+  return { bucket, epoch, floor, founded, ...sets };
 }
 
-function rowFromWire({ epoch, replicas, target, floor, founded }: wire.BucketRow): BucketRow {
-  return { epoch, replicas, target, floor, founded };
+function rowFromWire(row: wire.BucketRow): BucketRow {
+  const { epoch, replicas, target, floor, founded, before } = row;
+  return { epoch, replicas, target, floor, founded, before };
+}
+
+function changeFromWire(change: wire.ViewChange): ViewChange {
+  const phase = Object.values(ChangePhase).find((known) => known === (change.phase as number));
+  if (phase === undefined) {
+    throw new WireError(`a view change has the unknown phase ${change.phase}`);
+  }
+  return { ...change, phase };
 }
 
 export function viewToWire(view: View): wire.View {
@@ -30,6 +47,7 @@ export function viewToWire(view: View): wire.View {
     parameters: { ...view.parameters },
     members: Array.from(view.members.values(), memberToWire),
     rows: view.rows.map((row, bucket) => rowToWire(bucket, row)),
+    change: { ...view.change },
     reason: view.reason,
     atMs: view.atMs,
   };
@@ -50,13 +68,14 @@ export function viewFromWire(view: wire.View): View {
       if (row.bucket !== index) throw new WireError(`row ${index} is for bucket ${row.bucket}`);
       return rowFromWire(row);
     }),
+    change: changeFromWire(required(view.change, 'view change')),
     reason: view.reason,
     atMs: view.atMs,
   };
 }
 
 function deltaToWire(delta: ViewDelta): wire.ViewDelta {
-  const { clusterId, fromEpoch, toEpoch, reason, atMs } = delta;
+  const { clusterId, fromEpoch, toEpoch, reason, atMs, change } = delta;
   return {
     clusterId,
     fromEpoch,
@@ -66,6 +85,7 @@ function deltaToWire(delta: ViewDelta): wire.ViewDelta {
     reason,
     atMs,
     ...(delta.parameters === null ? {} : { parameters: { ...delta.parameters } }),
+    ...(change === null ? {} : { change: { ...change } }),
   };
 }
 
@@ -78,6 +98,7 @@ function deltaFromWire(delta: wire.ViewDelta): ViewDelta {
     parameters: delta.parameters === undefined ? null : { ...delta.parameters },
     members: delta.members.map(memberFromWire),
     rows: new Map(delta.rows.map((row) => [row.bucket, rowFromWire(row)])),
+    change: delta.change === undefined ? null : changeFromWire(delta.change),
     reason,
     atMs,
   };

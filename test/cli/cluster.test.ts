@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { MemberState, type View } from '../../src/core/view.js';
+import { NO_CHANGE, MemberState, type View } from '../../src/core/view.js';
 import type { GetStatusResponse } from '../../src/wire/gen/kvs/v1/leader.js';
 import { kvsClient } from './support.js';
 
@@ -37,9 +37,10 @@ const view: View = {
     [2, member(2, MemberState.Down)],
   ]),
   rows: [
-    { epoch: 1, replicas: [1, 2], target: [1, 2], floor: 2, founded: 0 },
-    { epoch: 5, replicas: [1], target: [1, 2], floor: 2, founded: 0 },
+    { epoch: 1, replicas: [1, 2], target: [1, 2], floor: 2, founded: 0, before: [] },
+    { epoch: 5, replicas: [1], target: [1, 2], floor: 2, founded: 0, before: [] },
   ],
+  change: NO_CHANGE,
   reason: 'server 2 is down',
   atMs: 0,
 };
@@ -66,10 +67,13 @@ const status: GetStatusResponse = {
     replicasMoved: 1,
     recordsPlanned: 3000,
     recordsMoved: 700,
+    bytesPlanned: 8192,
     bytesMoved: 2048,
     replicasLeast: 3,
     elapsedMs: 1500,
-    fromEpoch: 4,
+    number: 4,
+    cancelled: false,
+    secondsLeft: 4.5,
     waitsFor: '',
     paused: false,
     rateBytes: 0,
@@ -90,7 +94,7 @@ describe('status', () => {
       'buckets      2, 2 replicas each',
       '             1 under-replicated, 0 unavailable',
       'records      1,500',
-      'view change  moving: 1 of 4 replicas (25 %), 700 of 3,000 records, 2.0 KiB, 1.5 s',
+      'view change  moving █████··············· 1 of 4 replicas (25 %), 700 of 3,000 records, 2.0 KiB, 1.5 s, 5 s left',
       'warning      one bucket has fewer copies than wanted',
       '',
     ]);

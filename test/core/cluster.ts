@@ -24,7 +24,7 @@ import type {
 import { DamagedBucket } from '../../src/core/outbox.js';
 import { Recovery } from '../../src/core/recovery.js';
 import { StorageServer } from '../../src/core/server.js';
-import { type BucketRow, MemberState, type View } from '../../src/core/view.js';
+import { NO_CHANGE, type BucketRow, MemberState, type View } from '../../src/core/view.js';
 
 export class MapStore implements StateStore {
   readonly buckets = new Map<BucketId, Map<Key, StoredRecord>>();
@@ -211,6 +211,7 @@ export function viewOf(epoch: number, row: BucketRow, members: readonly Ordinal[
       ]),
     ),
     rows: [row],
+    change: NO_CHANGE,
     reason: '',
     atMs: 0,
   };
@@ -222,7 +223,7 @@ export function rowOf(
   target: readonly Ordinal[] = replicas,
   floor = Math.min(2, replicas.length),
 ): BucketRow {
-  return { epoch, replicas, target, floor, founded: 0 };
+  return { epoch, replicas, target, floor, founded: 0, before: [] };
 }
 
 const TICK_MS = 20;

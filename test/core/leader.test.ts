@@ -89,11 +89,16 @@ describe('epochs', () => {
       const { leader, now } = office;
       leader.step(
         row.replicas[0]!,
-        new Reconfigure(bucket, row.epoch - 1, learner, 0, 0),
+        new Reconfigure(bucket, row.epoch - 1, learner, 0, 0, 0),
         now,
         office,
       );
-      leader.step(row.replicas[1]!, new Reconfigure(bucket, row.epoch, learner, 0, 0), now, office);
+      leader.step(
+        row.replicas[1]!,
+        new Reconfigure(bucket, row.epoch, learner, 0, 0, 0),
+        now,
+        office,
+      );
     }
     office.pass(300);
     expect(office.view.rows).toEqual(before.rows);
@@ -185,10 +190,10 @@ describe('failure', () => {
 describe('removing a server', () => {
   test('that is up, or unknown, is refused', () => {
     const office = founded(3);
-    expect(office.operator.remove('id 1', true, office.now)).toMatchObject({
+    expect(office.operator.remove('id 1', true)).toMatchObject({
       code: 'SERVER_IS_UP',
     });
-    expect(office.operator.remove('nobody', true, office.now)).toMatchObject({
+    expect(office.operator.remove('nobody', true)).toMatchObject({
       code: 'UNKNOWN_SERVER',
     });
   });
@@ -197,7 +202,7 @@ describe('removing a server', () => {
     const office = founded(4);
     office.alive.delete(2);
     office.pass(1200);
-    expect(office.operator.remove('id 2', false, office.now)).toMatchObject({
+    expect(office.operator.remove('id 2', false)).toMatchObject({
       ok: true,
       lost: 0,
     });
@@ -219,11 +224,11 @@ describe('removing a server', () => {
     office.pass(8000);
     expect(office.state(2)).toBe(MemberState.Down);
     const before = office.view;
-    const refused = office.operator.remove('id 2', false, office.now);
+    const refused = office.operator.remove('id 2', false);
     expect(refused).toMatchObject({ ok: false, code: 'DATA_LOSS' });
     expect(refused.ok ? '' : refused.message).toMatch(/only in-sync copy of 32 buckets of 32/);
     expect(office.view).toBe(before);
-    const removed = office.operator.remove('id 2', true, office.now);
+    const removed = office.operator.remove('id 2', true);
     expect(removed).toMatchObject({ ok: true, buckets: 32, lost: 32 });
     office.pass(50);
     for (const { replicas, epoch, founded: anew } of office.view.rows) {

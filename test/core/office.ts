@@ -6,7 +6,7 @@ import {
   type RegisterAnswer,
   ViewLeader,
 } from '../../src/core/leader.js';
-import { Heartbeat, Reconfigure } from '../../src/core/message.js';
+import { Heartbeat, Reconfigure, type TransferCount } from '../../src/core/message.js';
 import type { Operator } from '../../src/core/operator.js';
 import { learnersOf, type View, type ViewParameters } from '../../src/core/view.js';
 
@@ -39,6 +39,10 @@ export class Office implements LeaderOutbox {
   readonly alive = new Map<number, number>();
   /** What each server says of others. */
   readonly unheard = new Map<number, number[]>();
+  /** What each server says that it has to send. */
+  readonly vectors = new Map<number, TransferCount[]>();
+  /** Servers that have not adopted the newest view. */
+  readonly behind = new Set<number>();
   readonly leader: ViewLeader;
 
   constructor(
@@ -91,7 +95,7 @@ export class Office implements LeaderOutbox {
   }
 
   beat(server: number, incarnation: number, leaving = false, damaged: number[] = []): void {
-    const { epoch } = this.view;
+    const epoch = this.behind.has(server) ? this.view.epoch - 1 : this.view.epoch;
     const unheard = this.unheard.get(server) ?? [];
     const beat = new Heartbeat(
       server,
@@ -100,7 +104,7 @@ export class Office implements LeaderOutbox {
       0,
       0,
       0,
-      [],
+      this.vectors.get(server) ?? [],
       leaving,
       unheard,
       damaged,
@@ -124,7 +128,7 @@ export class Office implements LeaderOutbox {
     for (const [bucket, row] of this.view.rows.entries()) {
       const learner = learnersOf(row)[0];
       if (learner === undefined) continue;
-      const request = new Reconfigure(bucket, row.epoch, learner, 10, 100);
+      const request = new Reconfigure(bucket, row.epoch, learner, 10, 10, 100);
       this.leader.step(row.replicas[0]!, request, this.now, this);
     }
     this.leader.flush(this.now, this.now, this);

@@ -7,7 +7,7 @@ describe('drain', () => {
   test('a drained server is to hold nothing, and serves until others do', () => {
     const office = founded(4);
     const { rows } = office.view;
-    expect(office.operator.drain('id 2', false, office.now)).toEqual({ ok: true, buckets: 24 });
+    expect(office.operator.drain('id 2', false)).toEqual({ ok: true, buckets: 24 });
     office.pass(500);
     expect(office.view.rows.some(({ target }) => target.includes(2))).toBe(false);
     expect(office.view.rows.map(({ replicas }) => replicas)).toEqual(
@@ -27,45 +27,26 @@ describe('drain', () => {
 
   test('undone, it gets its share again', () => {
     const office = founded(4);
-    office.operator.drain('id 2', false, office.now);
+    office.operator.drain('id 2', false);
     office.pass(500);
-    office.operator.drain('id 2', true, office.now);
+    office.operator.drain('id 2', true);
     office.pass(500);
     expect(office.view.rows.every((row) => learnersOf(row).length === 0)).toBe(true);
   });
 
   test('is refused when nobody else could take over', () => {
     const office = founded(1);
-    expect(office.operator.drain('id 1', false, office.now)).toMatchObject({ code: 'NO_SERVERS' });
-    expect(office.operator.drain('id 9', false, office.now)).toMatchObject({
+    expect(office.operator.drain('id 1', false)).toMatchObject({ code: 'NO_SERVERS' });
+    expect(office.operator.drain('id 9', false)).toMatchObject({
       code: 'UNKNOWN_SERVER',
     });
   });
 });
 
 describe('a rebalance', () => {
-  test('that is cancelled leaves what has not moved where it is', () => {
-    const office = founded(3);
-    office.register(4);
-    office.pass(1000);
-    office.admitAll();
-    office.pass(500);
-    const moved = office.view.rows.filter(({ replicas }) => replicas.includes(4)).length;
-    office.operator.steer({ cancel: true }, office.now);
-    office.pass(5000);
-    const { rows } = office.view;
-    expect(rows.filter(({ replicas }) => replicas.includes(4))).toHaveLength(moved);
-    expect(rows.every((row) => learnersOf(row).length === 0)).toBe(true);
-    // Pausing and resuming takes it up again.
-    office.operator.steer({ paused: true }, office.now);
-    office.operator.steer({ paused: false }, office.now);
-    office.pass(500);
-    expect(office.view.rows.filter(({ target }) => target.includes(4))).toHaveLength(24);
-  });
-
   test('that is paused says so; the rate that an operator set outlives the view leader', () => {
     const office = founded(3);
-    office.operator.steer({ paused: true, rateBytes: 5 }, office.now);
+    office.operator.steer({ paused: true, rateBytes: 5 });
     office.register(4);
     office.pass(1000);
     const { viewChange } = office.leader.status(office.now);
@@ -80,7 +61,7 @@ describe('a rebalance', () => {
 describe('a preview', () => {
   test('says what a join would move, and is right', () => {
     const office = founded(3);
-    const answer = office.leader.preview({ added: 1, without: [] });
+    const answer = office.leader.preview({ added: 1, without: [], only: null });
     if (!answer.ok) throw new Error(answer.message);
     const { moves, loads, replicasLeast } = answer.preview;
     expect(moves.reduce((sum, { replicas }) => sum + replicas, 0)).toBe(24);
@@ -96,9 +77,9 @@ describe('a preview', () => {
 
   test('of something impossible says why', () => {
     const office = founded(2);
-    const all = { added: 0, without: ['id 1', 'id 2'] };
+    const all = { added: 0, without: ['id 1', 'id 2'], only: null };
     expect(office.leader.preview(all)).toMatchObject({ ok: false, code: 'NO_SERVERS' });
-    const nobody = { added: 0, without: ['nobody'] };
+    const nobody = { added: 0, without: ['nobody'], only: null };
     expect(office.leader.preview(nobody)).toMatchObject({ ok: false, code: 'UNKNOWN_SERVER' });
   });
 });
@@ -110,7 +91,7 @@ test('cancelling does not keep a server from getting back what it lost', () => {
   expect(office.view.rows.every(({ target }) => target.length === 2)).toBe(true);
   office.alive.set(3, 1);
   office.pass(100);
-  office.operator.steer({ cancel: true }, office.now);
+  office.operator.steer({ cancel: true });
   office.pass(1000);
   expect(office.view.rows.every(({ target }) => target.length === 3)).toBe(true);
 });

@@ -121,26 +121,26 @@ describe('a cluster of shards', () => {
     office.pass(1000);
     expect(shardsOf(office)).toEqual([1, 1, 2, 2, 3, 3, 1]);
     settle(office);
-    expect(office.leader.shards.addMember(3, 'id 7', office.now)).toEqual({ ok: true });
+    expect(office.leader.shards.addMember(3, 'id 7')).toEqual({ ok: true });
     settle(office);
     expect(shardsOf(office)[6]).toBe(3);
     for (const [bucket, { replicas }] of office.view.rows.entries()) {
       expect(replicas.includes(7)).toBe(bucket % 3 === 2);
     }
     const { shards } = office.leader;
-    expect(shards.addMember(1, 'id 3', office.now)).toMatchObject({ code: 'TOO_FEW_SERVERS' });
-    expect(shards.addMember(9, 'id 7', office.now)).toMatchObject({ code: 'UNKNOWN_SHARD' });
-    expect(shards.addMember(1, 'nobody', office.now)).toMatchObject({ code: 'UNKNOWN_SERVER' });
+    expect(shards.addMember(1, 'id 3')).toMatchObject({ code: 'TOO_FEW_SERVERS' });
+    expect(shards.addMember(9, 'id 7')).toMatchObject({ code: 'UNKNOWN_SHARD' });
+    expect(shards.addMember(1, 'nobody')).toMatchObject({ code: 'UNKNOWN_SERVER' });
   });
 
   test('is resharded, and refuses what would leave a shard with one server', () => {
     const office = sharded(6);
     const { shards } = office.leader;
-    const refused = shards.reshard(4, office.now);
+    const refused = shards.reshard(4);
     expect(refused).toMatchObject({ ok: false, code: 'TOO_FEW_SERVERS' });
     expect(refused.ok ? '' : refused.message).toMatch(/4 shards need 8 servers.*there are 6/);
     expect(office.leader.previewReshard(2)).toMatchObject({ ok: true });
-    expect(shards.reshard(2, office.now)).toEqual({ ok: true });
+    expect(shards.reshard(2)).toEqual({ ok: true });
     settle(office);
     expect(shardsOf(office)).toEqual([1, 1, 1, 2, 2, 2]);
     expect(office.view.parameters.shardCount).toBe(2);
@@ -151,13 +151,13 @@ describe('a cluster of shards', () => {
 
   test('a whole shard is removed: its servers hold nothing, the others all', () => {
     const office = sharded(6);
-    expect(office.leader.shards.remove(2, office.now)).toEqual({ ok: true });
+    expect(office.leader.shards.remove(2)).toEqual({ ok: true });
     settle(office);
     expect(office.view.rows.some(({ replicas }) => replicas.some((one) => one === 3))).toBe(false);
     expect(office.view.rows.some(({ replicas }) => replicas.some((one) => one === 4))).toBe(false);
     expect(shardsOf(office)).toEqual([1, 1, 0, 0, 2, 2]);
-    expect(office.leader.shards.remove(2, office.now)).toEqual({ ok: true });
-    expect(office.leader.shards.remove(1, office.now)).toMatchObject({ code: 'LAST_SHARD' });
+    expect(office.leader.shards.remove(2)).toEqual({ ok: true });
+    expect(office.leader.shards.remove(1)).toMatchObject({ code: 'LAST_SHARD' });
   });
 
   test('a shard that lost a server gets one of the largest', () => {
@@ -170,21 +170,21 @@ describe('a cluster of shards', () => {
 
   test('a server that its shard needs is not drained', () => {
     const office = sharded(6);
-    const refused = office.operator.drain('id 2', false, office.now);
+    const refused = office.operator.drain('id 2', false);
     expect(refused).toMatchObject({ ok: false, code: 'TOO_FEW_SERVERS' });
     expect(refused.ok ? '' : refused.message).toMatch(/without id 2 there are 5: reshard/);
     office.register(7);
     office.pass(1000);
     settle(office);
-    expect(office.operator.drain('id 2', false, office.now)).toMatchObject({ ok: true });
+    expect(office.operator.drain('id 2', false)).toMatchObject({ ok: true });
     settle(office);
     expect(office.view.rows.every(({ replicas }) => replicas.length === 2)).toBe(true);
   });
 
   test('with another policy there are none', () => {
     const office = founded(3);
-    expect(office.leader.shards.reshard(2, office.now)).toMatchObject({ ok: false });
-    expect(office.leader.shards.addMember(1, 'id 1', office.now)).toMatchObject({
+    expect(office.leader.shards.reshard(2)).toMatchObject({ ok: false });
+    expect(office.leader.shards.addMember(1, 'id 1')).toMatchObject({
       code: 'NO_SHARDS',
     });
   });

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { Entry, EntryKind } from '../../src/core/entry.js';
 import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
-import { MemberState } from '../../src/core/view.js';
+import { ChangePhase, MemberState } from '../../src/core/view.js';
 import type { View } from '../../src/core/view.js';
 import { ByteWriter } from '../../src/storage/bytes.js';
 import {
@@ -109,11 +109,32 @@ const view: fc.Arbitrary<View> = fc.record({
     .uniqueArray(member, { selector: ({ ordinal }) => ordinal, maxLength: 3 })
     .map((members) => new Map(members.map((each) => [each.ordinal, each]))),
   rows: fc.array(
-    fc.record({ epoch: count, replicas: ordinals, target: ordinals, floor: small, founded: count }),
-    {
-      maxLength: 4,
-    },
+    fc.record({
+      epoch: count,
+      replicas: ordinals,
+      target: ordinals,
+      floor: small,
+      founded: count,
+      before: ordinals,
+    }),
+    { maxLength: 4 },
   ),
+  change: fc.record({
+    number: count,
+    planned: count,
+    phase: fc.constantFrom(...Object.values(ChangePhase)),
+    cancelled: fc.boolean(),
+    replicasPlanned: small,
+    replicasMoved: small,
+    replicasLeast: small,
+    recordsExpected: count,
+    bytesExpected: count,
+    recordsSent: count,
+    recordsTaken: count,
+    bytesSent: count,
+    beganAtMs: count,
+    endedAtMs: count,
+  }),
   reason: text,
   atMs: count,
 });

@@ -11,7 +11,7 @@ import { afterEach } from '@jest/globals';
 import { Entry, EntryKind } from '../../src/core/entry.js';
 import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
-import type { View } from '../../src/core/view.js';
+import { NO_CHANGE, type View } from '../../src/core/view.js';
 
 const madeDirectories: string[] = [];
 const children: Child[] = [];
@@ -78,6 +78,7 @@ export function view(epoch: number): View {
     },
     members: new Map(),
     rows: [],
+    change: NO_CHANGE,
     reason: 'test',
     atMs: 5,
   };

@@ -24,7 +24,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     shard: 0,
   };
   const rows = Array.from({ length: 8 }, () => {
-    return { epoch, replicas: [1], target: [1, 2], floor: 1, founded: 0 };
+    return { epoch, replicas: [1], target: [1, 2], floor: 1, founded: 0, before: [] };
   });
   const view = { ...viewOf(epoch), members: new Map([[1, member]]), rows };
   const delta = {
@@ -34,6 +34,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     parameters: null,
     members: [member],
     rows: new Map(view.rows.map((one, bucket) => [bucket, one])),
+    change: view.change,
     reason: view.reason,
     atMs: view.atMs,
   };

@@ -7,7 +7,7 @@ import { Entry, EntryKind } from '../../src/core/entry.js';
 import * as message from '../../src/core/message.js';
 import { ConditionKind, Operation, OperationKind, Result } from '../../src/core/operation.js';
 import { Code } from '../../src/core/refusal.js';
-import { MemberState, type View } from '../../src/core/view.js';
+import { ChangePhase, MemberState, type View } from '../../src/core/view.js';
 import { WireError } from '../../src/wire/binary.js';
 import { leaderMessageFromWire, leaderMessageToWire } from '../../src/wire/convert-leader.js';
 import {
@@ -99,6 +99,7 @@ const row = fc.record({
   target: some(small),
   floor: small,
   founded: whole,
+  before: some(small),
 });
 const member = fc.record({
   ordinal: small,
@@ -112,12 +113,29 @@ const member = fc.record({
   shard: small,
 });
 const members = some(member).map((list) => new Map(list.map((one) => [one.ordinal, one])));
+const change = fc.record({
+  number: whole,
+  planned: whole,
+  phase: fc.constantFrom(...Object.values(ChangePhase)),
+  cancelled: fc.boolean(),
+  replicasPlanned: small,
+  replicasMoved: small,
+  replicasLeast: small,
+  recordsExpected: whole,
+  bytesExpected: whole,
+  recordsSent: whole,
+  recordsTaken: whole,
+  bytesSent: whole,
+  beganAtMs: whole,
+  endedAtMs: whole,
+});
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
   epoch: whole,
   parameters,
   members,
   rows: fc.tuple(row, row),
+  change,
   reason: text,
   atMs: whole,
 });
@@ -128,6 +146,7 @@ const delta = fc.record({
   parameters: fc.option(parameters),
   members: fc.uniqueArray(member, { maxLength: 3, selector: ({ ordinal }) => ordinal }),
   rows: some(fc.tuple(small, row)).map((rows) => new Map(rows)),
+  change: fc.option(change),
   reason: text,
   atMs: whole,
 });
@@ -172,13 +191,14 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(small, whole, whole, whole, whole)
     .map((fields) => new message.LearnState(...fields)),
   snapshotChunk: fc
-    .tuple(small, whole, whole, fc.nat(2), fc.boolean(), some(stored), meta)
-    .map(([bucket, ballot, transfer, index, last, records, first]) => {
+    .tuple(small, whole, whole, fc.nat(2), fc.boolean(), some(stored), meta, whole)
+    .map(([bucket, ballot, transfer, index, last, records, first, total]) => {
       const state = index === 0 ? first : null;
-      return new message.SnapshotChunk(bucket, ballot, transfer, index, last, records, state);
+      const head = [bucket, ballot, transfer, index, last] as const;
+      return new message.SnapshotChunk(...head, records, state, total);
     }),
   snapshotAck: fc
-    .tuple(small, whole, whole, small)
+    .tuple(small, whole, whole, small, whole)
     .map((fields) => new message.SnapshotAck(...fields)),
   voteRequest: fc
     .tuple(client, whole, whole, small, small, some(small), some(write))
@@ -199,7 +219,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .map((fields) => new message.DecisionQuery(...fields)),
   viewUpdate: fc.oneof(
     view.map((made) => new message.ViewUpdate(made, null)),
-    delta.map((change) => new message.ViewUpdate(null, change)),
+    delta.map((made) => new message.ViewUpdate(null, made)),
   ),
 };
 
@@ -231,6 +251,7 @@ describe('to the view leader', () => {
       to: small,
       recordsPlanned: whole,
       recordsSent: whole,
+      bytesPlanned: whole,
       bytesSent: whole,
     });
     const difference = fc.record({ bucket: small, sequence: whole, server: small });
@@ -251,7 +272,7 @@ describe('to the view leader', () => {
         )
         .map((fields): message.LeaderMessage => new message.Heartbeat(...fields)),
       fc
-        .tuple(small, whole, small, whole, whole)
+        .tuple(small, whole, small, whole, whole, whole)
         .map((fields): message.LeaderMessage => new message.Reconfigure(...fields)),
     );
     fc.assert(

@@ -63,6 +63,21 @@ export interface RemoveServerResponse {
   bucketsLost: number;
 }
 
+export interface ChangeViewRequest {
+  /** Ids of the servers. */
+  servers: string[];
+  /** Only say what would move. */
+  dryRun: boolean;
+}
+
+export interface ChangeViewResponse {
+  epoch: number;
+  /** To be placed. */
+  replicas: number;
+  /** Of a dry run. */
+  preview: PreviewPlacementResponse | undefined;
+}
+
 export interface DrainServerRequest {
   id: string;
   /** It gets its share again. */
@@ -83,7 +98,7 @@ export interface SteerRebalanceRequest {
   rateBytes?:
     | number
     | undefined;
-  /** What is not moved yet stays where it is. Lost replicas are still rebuilt. */
+  /** Back to the table before the running view change; what has moved moves back. */
   cancel: boolean;
 }
 
@@ -211,12 +226,16 @@ export interface Difference {
   server: number;
 }
 
-/** One element of the message vector: what this server sends to another one. */
+/**
+ * One element of the message vector: of the buckets that are not handed over yet, what this server
+ * has to send to another one in all, and what it has sent.
+ */
 export interface TransferCount {
   to: number;
   recordsPlanned: number;
   recordsSent: number;
   bytesSent: number;
+  bytesPlanned: number;
 }
 
 /** Compare-and-set on one bucket: a caught-up learner becomes a replica. */
@@ -226,8 +245,10 @@ export interface Reconfigure {
   bucketEpoch: number;
   /** 0: nobody; only a new bucket epoch is asked for, which voids former proposals. */
   admit: number;
+  /** Records of the bucket, as the sender counted them, and as the learner did. */
   recordsSent: number;
   bytesSent: number;
+  recordsTaken: number;
 }
 
 export interface HeartbeatResponse {
@@ -282,9 +303,9 @@ export interface MemberStatus {
 }
 
 export interface ViewChangeStatus {
-  /** "idle", "waiting" (joins are gathered) or "moving". */
+  /** "idle", "waiting" (joins are gathered), "counting" or "moving". */
   phase: string;
-  /** Replicas to place, and how many are placed, since the plan was made. */
+  /** Replicas to place, and how many are placed, since the change began. */
   replicasPlanned: number;
   replicasMoved: number;
   /** Sum of the servers' message vectors, and what they say they sent. */
@@ -294,12 +315,18 @@ export interface ViewChangeStatus {
   /** The fewest replicas any plan with the same number of buckets on each server would place. */
   replicasLeast: number;
   elapsedMs: number;
-  fromEpoch: number;
+  /** The epoch that began the change. */
+  number: number;
   /** Why nothing moves although something should; empty when that is not so. */
   waitsFor: string;
   paused: boolean;
   /** Bytes per second that one server may send; 0 is unlimited. */
   rateBytes: number;
+  bytesPlanned: number;
+  /** It goes back to the table before it. */
+  cancelled: boolean;
+  /** -1 when that cannot be told. */
+  secondsLeft: number;
 }
 
 export interface GetStatusResponse {
@@ -824,6 +851,198 @@ export const RemoveServerResponse: MessageFns<RemoveServerResponse> = {
     message.epoch = object.epoch ?? 0;
     message.buckets = object.buckets ?? 0;
     message.bucketsLost = object.bucketsLost ?? 0;
+    return message;
+  },
+};
+
+function createBaseChangeViewRequest(): ChangeViewRequest {
+  return { servers: [], dryRun: false };
+}
+
+export const ChangeViewRequest: MessageFns<ChangeViewRequest> = {
+  encode(message: ChangeViewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.servers) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(16).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeViewRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeViewRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.servers.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ChangeViewRequest {
+    return {
+      servers: globalThis.Array.isArray(object?.servers) ? object.servers.map((e: any) => globalThis.String(e)) : [],
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: ChangeViewRequest): unknown {
+    const obj: any = {};
+    if (message.servers?.length) {
+      obj.servers = message.servers;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ChangeViewRequest>, I>>(base?: I): ChangeViewRequest {
+    return ChangeViewRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ChangeViewRequest>, I>>(object: I): ChangeViewRequest {
+    const message = createBaseChangeViewRequest();
+    message.servers = object.servers?.map((e) => e) || [];
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseChangeViewResponse(): ChangeViewResponse {
+  return { epoch: 0, replicas: 0, preview: undefined };
+}
+
+export const ChangeViewResponse: MessageFns<ChangeViewResponse> = {
+  encode(message: ChangeViewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.replicas !== 0) {
+      writer.uint32(16).uint32(message.replicas);
+    }
+    if (message.preview !== undefined) {
+      PreviewPlacementResponse.encode(message.preview, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangeViewResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangeViewResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.replicas = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.preview = PreviewPlacementResponse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ChangeViewResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      replicas: isSet(object.replicas) ? globalThis.Number(object.replicas) : 0,
+      preview: isSet(object.preview) ? PreviewPlacementResponse.fromJSON(object.preview) : undefined,
+    };
+  },
+
+  toJSON(message: ChangeViewResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.replicas !== 0) {
+      obj.replicas = Math.round(message.replicas);
+    }
+    if (message.preview !== undefined) {
+      obj.preview = PreviewPlacementResponse.toJSON(message.preview);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ChangeViewResponse>, I>>(base?: I): ChangeViewResponse {
+    return ChangeViewResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ChangeViewResponse>, I>>(object: I): ChangeViewResponse {
+    const message = createBaseChangeViewResponse();
+    message.epoch = object.epoch ?? 0;
+    message.replicas = object.replicas ?? 0;
+    message.preview = (object.preview !== undefined && object.preview !== null)
+      ? PreviewPlacementResponse.fromPartial(object.preview)
+      : undefined;
     return message;
   },
 };
@@ -2959,7 +3178,7 @@ export const Difference: MessageFns<Difference> = {
 };
 
 function createBaseTransferCount(): TransferCount {
-  return { to: 0, recordsPlanned: 0, recordsSent: 0, bytesSent: 0 };
+  return { to: 0, recordsPlanned: 0, recordsSent: 0, bytesSent: 0, bytesPlanned: 0 };
 }
 
 export const TransferCount: MessageFns<TransferCount> = {
@@ -2975,6 +3194,9 @@ export const TransferCount: MessageFns<TransferCount> = {
     }
     if (message.bytesSent !== 0) {
       writer.uint32(32).uint64(message.bytesSent);
+    }
+    if (message.bytesPlanned !== 0) {
+      writer.uint32(40).uint64(message.bytesPlanned);
     }
     return writer;
   },
@@ -3024,6 +3246,14 @@ export const TransferCount: MessageFns<TransferCount> = {
             message.bytesSent = longToNumber(reader.uint64());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPlanned = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3054,6 +3284,11 @@ export const TransferCount: MessageFns<TransferCount> = {
         : isSet(object.bytes_sent)
         ? globalThis.Number(object.bytes_sent)
         : 0,
+      bytesPlanned: isSet(object.bytesPlanned)
+        ? globalThis.Number(object.bytesPlanned)
+        : isSet(object.bytes_planned)
+        ? globalThis.Number(object.bytes_planned)
+        : 0,
     };
   },
 
@@ -3071,6 +3306,9 @@ export const TransferCount: MessageFns<TransferCount> = {
     if (message.bytesSent !== 0) {
       obj.bytesSent = Math.round(message.bytesSent);
     }
+    if (message.bytesPlanned !== 0) {
+      obj.bytesPlanned = Math.round(message.bytesPlanned);
+    }
     return obj;
   },
 
@@ -3083,12 +3321,13 @@ export const TransferCount: MessageFns<TransferCount> = {
     message.recordsPlanned = object.recordsPlanned ?? 0;
     message.recordsSent = object.recordsSent ?? 0;
     message.bytesSent = object.bytesSent ?? 0;
+    message.bytesPlanned = object.bytesPlanned ?? 0;
     return message;
   },
 };
 
 function createBaseReconfigure(): Reconfigure {
-  return { bucket: 0, bucketEpoch: 0, admit: 0, recordsSent: 0, bytesSent: 0 };
+  return { bucket: 0, bucketEpoch: 0, admit: 0, recordsSent: 0, bytesSent: 0, recordsTaken: 0 };
 }
 
 export const Reconfigure: MessageFns<Reconfigure> = {
@@ -3107,6 +3346,9 @@ export const Reconfigure: MessageFns<Reconfigure> = {
     }
     if (message.bytesSent !== 0) {
       writer.uint32(40).uint64(message.bytesSent);
+    }
+    if (message.recordsTaken !== 0) {
+      writer.uint32(48).uint64(message.recordsTaken);
     }
     return writer;
   },
@@ -3164,6 +3406,14 @@ export const Reconfigure: MessageFns<Reconfigure> = {
             message.bytesSent = longToNumber(reader.uint64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.recordsTaken = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3195,6 +3445,11 @@ export const Reconfigure: MessageFns<Reconfigure> = {
         : isSet(object.bytes_sent)
         ? globalThis.Number(object.bytes_sent)
         : 0,
+      recordsTaken: isSet(object.recordsTaken)
+        ? globalThis.Number(object.recordsTaken)
+        : isSet(object.records_taken)
+        ? globalThis.Number(object.records_taken)
+        : 0,
     };
   },
 
@@ -3215,6 +3470,9 @@ export const Reconfigure: MessageFns<Reconfigure> = {
     if (message.bytesSent !== 0) {
       obj.bytesSent = Math.round(message.bytesSent);
     }
+    if (message.recordsTaken !== 0) {
+      obj.recordsTaken = Math.round(message.recordsTaken);
+    }
     return obj;
   },
 
@@ -3228,6 +3486,7 @@ export const Reconfigure: MessageFns<Reconfigure> = {
     message.admit = object.admit ?? 0;
     message.recordsSent = object.recordsSent ?? 0;
     message.bytesSent = object.bytesSent ?? 0;
+    message.recordsTaken = object.recordsTaken ?? 0;
     return message;
   },
 };
@@ -4096,10 +4355,13 @@ function createBaseViewChangeStatus(): ViewChangeStatus {
     bytesMoved: 0,
     replicasLeast: 0,
     elapsedMs: 0,
-    fromEpoch: 0,
+    number: 0,
     waitsFor: "",
     paused: false,
     rateBytes: 0,
+    bytesPlanned: 0,
+    cancelled: false,
+    secondsLeft: 0,
   };
 }
 
@@ -4129,8 +4391,8 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     if (message.elapsedMs !== 0) {
       writer.uint32(64).uint64(message.elapsedMs);
     }
-    if (message.fromEpoch !== 0) {
-      writer.uint32(72).uint64(message.fromEpoch);
+    if (message.number !== 0) {
+      writer.uint32(72).uint64(message.number);
     }
     if (message.waitsFor !== "") {
       writer.uint32(82).string(message.waitsFor);
@@ -4140,6 +4402,15 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     }
     if (message.rateBytes !== 0) {
       writer.uint32(96).uint64(message.rateBytes);
+    }
+    if (message.bytesPlanned !== 0) {
+      writer.uint32(104).uint64(message.bytesPlanned);
+    }
+    if (message.cancelled !== false) {
+      writer.uint32(112).bool(message.cancelled);
+    }
+    if (message.secondsLeft !== 0) {
+      writer.uint32(121).double(message.secondsLeft);
     }
     return writer;
   },
@@ -4226,7 +4497,7 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
               break;
             }
 
-            message.fromEpoch = longToNumber(reader.uint64());
+            message.number = longToNumber(reader.uint64());
             continue;
           }
           case 10: {
@@ -4251,6 +4522,30 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
             }
 
             message.rateBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.bytesPlanned = longToNumber(reader.uint64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.cancelled = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.secondsLeft = reader.double();
             continue;
           }
         }
@@ -4303,11 +4598,7 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
         : isSet(object.elapsed_ms)
         ? globalThis.Number(object.elapsed_ms)
         : 0,
-      fromEpoch: isSet(object.fromEpoch)
-        ? globalThis.Number(object.fromEpoch)
-        : isSet(object.from_epoch)
-        ? globalThis.Number(object.from_epoch)
-        : 0,
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
       waitsFor: isSet(object.waitsFor)
         ? globalThis.String(object.waitsFor)
         : isSet(object.waits_for)
@@ -4318,6 +4609,17 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
         ? globalThis.Number(object.rateBytes)
         : isSet(object.rate_bytes)
         ? globalThis.Number(object.rate_bytes)
+        : 0,
+      bytesPlanned: isSet(object.bytesPlanned)
+        ? globalThis.Number(object.bytesPlanned)
+        : isSet(object.bytes_planned)
+        ? globalThis.Number(object.bytes_planned)
+        : 0,
+      cancelled: isSet(object.cancelled) ? globalThis.Boolean(object.cancelled) : false,
+      secondsLeft: isSet(object.secondsLeft)
+        ? globalThis.Number(object.secondsLeft)
+        : isSet(object.seconds_left)
+        ? globalThis.Number(object.seconds_left)
         : 0,
     };
   },
@@ -4348,8 +4650,8 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     if (message.elapsedMs !== 0) {
       obj.elapsedMs = Math.round(message.elapsedMs);
     }
-    if (message.fromEpoch !== 0) {
-      obj.fromEpoch = Math.round(message.fromEpoch);
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
     }
     if (message.waitsFor !== "") {
       obj.waitsFor = message.waitsFor;
@@ -4359,6 +4661,15 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     }
     if (message.rateBytes !== 0) {
       obj.rateBytes = Math.round(message.rateBytes);
+    }
+    if (message.bytesPlanned !== 0) {
+      obj.bytesPlanned = Math.round(message.bytesPlanned);
+    }
+    if (message.cancelled !== false) {
+      obj.cancelled = message.cancelled;
+    }
+    if (message.secondsLeft !== 0) {
+      obj.secondsLeft = floatToJson(message.secondsLeft);
     }
     return obj;
   },
@@ -4376,10 +4687,13 @@ export const ViewChangeStatus: MessageFns<ViewChangeStatus> = {
     message.bytesMoved = object.bytesMoved ?? 0;
     message.replicasLeast = object.replicasLeast ?? 0;
     message.elapsedMs = object.elapsedMs ?? 0;
-    message.fromEpoch = object.fromEpoch ?? 0;
+    message.number = object.number ?? 0;
     message.waitsFor = object.waitsFor ?? "";
     message.paused = object.paused ?? false;
     message.rateBytes = object.rateBytes ?? 0;
+    message.bytesPlanned = object.bytesPlanned ?? 0;
+    message.cancelled = object.cancelled ?? false;
+    message.secondsLeft = object.secondsLeft ?? 0;
     return message;
   },
 };
@@ -4668,7 +4982,10 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
   },
 };
 
-/** The view leader. It never sees a key or a value. */
+/**
+ * The view leader. It never sees a key or a value. Servers offer this service too, and hand its unary
+ * calls on; all but Register.
+ */
 export type LeaderServiceService = typeof LeaderServiceService;
 export const LeaderServiceService = {
   /** A server joins, or comes back. */
@@ -4729,6 +5046,16 @@ export const LeaderServiceService = {
     responseSerialize: (value: RemoveServerResponse): Buffer =>
       Buffer.from(RemoveServerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RemoveServerResponse => RemoveServerResponse.decode(value),
+  },
+  /** These servers hold the data and no others do: one counted view change. Every server offers it. */
+  changeView: {
+    path: "/kvs.v1.LeaderService/ChangeView" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ChangeViewRequest): Buffer => Buffer.from(ChangeViewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ChangeViewRequest => ChangeViewRequest.decode(value),
+    responseSerialize: (value: ChangeViewResponse): Buffer => Buffer.from(ChangeViewResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ChangeViewResponse => ChangeViewResponse.decode(value),
   },
   /** Let other servers take over what a server holds; it serves until they have. */
   drainServer: {
@@ -4819,6 +5146,8 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
   /** Give a server that is down up for good. */
   removeServer: handleUnaryCall<RemoveServerRequest, RemoveServerResponse>;
+  /** These servers hold the data and no others do: one counted view change. Every server offers it. */
+  changeView: handleUnaryCall<ChangeViewRequest, ChangeViewResponse>;
   /** Let other servers take over what a server holds; it serves until they have. */
   drainServer: handleUnaryCall<DrainServerRequest, DrainServerResponse>;
   /** Pause, resume or cancel a running rebalance, or change its rate. */
@@ -4911,6 +5240,22 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RemoveServerResponse) => void,
+  ): ClientUnaryCall;
+  /** These servers hold the data and no others do: one counted view change. Every server offers it. */
+  changeView(
+    request: ChangeViewRequest,
+    callback: (error: ServiceError | null, response: ChangeViewResponse) => void,
+  ): ClientUnaryCall;
+  changeView(
+    request: ChangeViewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ChangeViewResponse) => void,
+  ): ClientUnaryCall;
+  changeView(
+    request: ChangeViewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ChangeViewResponse) => void,
   ): ClientUnaryCall;
   /** Let other servers take over what a server holds; it serves until they have. */
   drainServer(

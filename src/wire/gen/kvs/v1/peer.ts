@@ -252,7 +252,11 @@ export interface SnapshotChunk {
   last: boolean;
   records: Record[];
   /** On the first chunk: the state at the snapshot's base. */
-  meta?: BucketMeta | undefined;
+  meta?:
+    | BucketMeta
+    | undefined;
+  /** Records of this chunk and of those before it: what the learner must hold then. */
+  total: number;
 }
 
 export interface SnapshotAck {
@@ -260,6 +264,8 @@ export interface SnapshotAck {
   ballot: number;
   transfer: number;
   index: number;
+  /** Of the last chunk: how many records the learner holds; it has installed them if all. */
+  taken: number;
 }
 
 export interface VoteRequest {
@@ -2703,7 +2709,7 @@ export const BucketMeta: MessageFns<BucketMeta> = {
 };
 
 function createBaseSnapshotChunk(): SnapshotChunk {
-  return { bucket: 0, ballot: 0, transfer: 0, index: 0, last: false, records: [], meta: undefined };
+  return { bucket: 0, ballot: 0, transfer: 0, index: 0, last: false, records: [], meta: undefined, total: 0 };
 }
 
 export const SnapshotChunk: MessageFns<SnapshotChunk> = {
@@ -2728,6 +2734,9 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
     }
     if (message.meta !== undefined) {
       BucketMeta.encode(message.meta, writer.uint32(58).fork()).join();
+    }
+    if (message.total !== 0) {
+      writer.uint32(64).uint64(message.total);
     }
     return writer;
   },
@@ -2801,6 +2810,14 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
             message.meta = BucketMeta.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.total = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2822,6 +2839,7 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
       last: isSet(object.last) ? globalThis.Boolean(object.last) : false,
       records: globalThis.Array.isArray(object?.records) ? object.records.map((e: any) => Record.fromJSON(e)) : [],
       meta: isSet(object.meta) ? BucketMeta.fromJSON(object.meta) : undefined,
+      total: isSet(object.total) ? globalThis.Number(object.total) : 0,
     };
   },
 
@@ -2848,6 +2866,9 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
     if (message.meta !== undefined) {
       obj.meta = BucketMeta.toJSON(message.meta);
     }
+    if (message.total !== 0) {
+      obj.total = Math.round(message.total);
+    }
     return obj;
   },
 
@@ -2865,12 +2886,13 @@ export const SnapshotChunk: MessageFns<SnapshotChunk> = {
     message.meta = (object.meta !== undefined && object.meta !== null)
       ? BucketMeta.fromPartial(object.meta)
       : undefined;
+    message.total = object.total ?? 0;
     return message;
   },
 };
 
 function createBaseSnapshotAck(): SnapshotAck {
-  return { bucket: 0, ballot: 0, transfer: 0, index: 0 };
+  return { bucket: 0, ballot: 0, transfer: 0, index: 0, taken: 0 };
 }
 
 export const SnapshotAck: MessageFns<SnapshotAck> = {
@@ -2886,6 +2908,9 @@ export const SnapshotAck: MessageFns<SnapshotAck> = {
     }
     if (message.index !== 0) {
       writer.uint32(32).uint32(message.index);
+    }
+    if (message.taken !== 0) {
+      writer.uint32(40).uint64(message.taken);
     }
     return writer;
   },
@@ -2935,6 +2960,14 @@ export const SnapshotAck: MessageFns<SnapshotAck> = {
             message.index = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.taken = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2953,6 +2986,7 @@ export const SnapshotAck: MessageFns<SnapshotAck> = {
       ballot: isSet(object.ballot) ? globalThis.Number(object.ballot) : 0,
       transfer: isSet(object.transfer) ? globalThis.Number(object.transfer) : 0,
       index: isSet(object.index) ? globalThis.Number(object.index) : 0,
+      taken: isSet(object.taken) ? globalThis.Number(object.taken) : 0,
     };
   },
 
@@ -2970,6 +3004,9 @@ export const SnapshotAck: MessageFns<SnapshotAck> = {
     if (message.index !== 0) {
       obj.index = Math.round(message.index);
     }
+    if (message.taken !== 0) {
+      obj.taken = Math.round(message.taken);
+    }
     return obj;
   },
 
@@ -2982,6 +3019,7 @@ export const SnapshotAck: MessageFns<SnapshotAck> = {
     message.ballot = object.ballot ?? 0;
     message.transfer = object.transfer ?? 0;
     message.index = object.index ?? 0;
+    message.taken = object.taken ?? 0;
     return message;
   },
 };

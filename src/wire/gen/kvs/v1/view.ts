@@ -54,6 +54,50 @@ export function memberStateToJSON(object: MemberState): string {
   }
 }
 
+export enum ViewChangePhase {
+  /** VIEW_CHANGE_PHASE_UNSPECIFIED - Nothing was ever moved. */
+  VIEW_CHANGE_PHASE_UNSPECIFIED = 0,
+  /** VIEW_CHANGE_PHASE_PRIME - The servers count what they will send to each other. */
+  VIEW_CHANGE_PHASE_PRIME = 1,
+  VIEW_CHANGE_PHASE_MOVE = 2,
+  /** VIEW_CHANGE_PHASE_DONE - Nothing is missing, and all counts match. */
+  VIEW_CHANGE_PHASE_DONE = 3,
+}
+
+export function viewChangePhaseFromJSON(object: any): ViewChangePhase {
+  switch (object) {
+    case 0:
+    case "VIEW_CHANGE_PHASE_UNSPECIFIED":
+      return ViewChangePhase.VIEW_CHANGE_PHASE_UNSPECIFIED;
+    case 1:
+    case "VIEW_CHANGE_PHASE_PRIME":
+      return ViewChangePhase.VIEW_CHANGE_PHASE_PRIME;
+    case 2:
+    case "VIEW_CHANGE_PHASE_MOVE":
+      return ViewChangePhase.VIEW_CHANGE_PHASE_MOVE;
+    case 3:
+    case "VIEW_CHANGE_PHASE_DONE":
+      return ViewChangePhase.VIEW_CHANGE_PHASE_DONE;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ViewChangePhase");
+  }
+}
+
+export function viewChangePhaseToJSON(object: ViewChangePhase): string {
+  switch (object) {
+    case ViewChangePhase.VIEW_CHANGE_PHASE_UNSPECIFIED:
+      return "VIEW_CHANGE_PHASE_UNSPECIFIED";
+    case ViewChangePhase.VIEW_CHANGE_PHASE_PRIME:
+      return "VIEW_CHANGE_PHASE_PRIME";
+    case ViewChangePhase.VIEW_CHANGE_PHASE_MOVE:
+      return "VIEW_CHANGE_PHASE_MOVE";
+    case ViewChangePhase.VIEW_CHANGE_PHASE_DONE:
+      return "VIEW_CHANGE_PHASE_DONE";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ViewChangePhase");
+  }
+}
+
 export interface Member {
   /** Small number the view leader gave to this server; never reused. Tables refer to servers by it. */
   ordinal: number;
@@ -88,6 +132,33 @@ export interface BucketRow {
   floor: number;
   /** What was held of this bucket before this epoch is void: its loss was accepted. 0: never. */
   founded: number;
+  /** The target before the running view change gave it another one; else empty. */
+  before: number[];
+}
+
+/** The running view change, or the last one. Counts are of what has been handed over. */
+export interface ViewChange {
+  /** The epoch that began it. */
+  number: number;
+  /** The epoch of the newest plan in it: servers that have adopted it have counted for it. */
+  planned: number;
+  phase: ViewChangePhase;
+  /** It goes back to the table before it. */
+  cancelled: boolean;
+  replicasPlanned: number;
+  replicasMoved: number;
+  /** The fewest that any plan with the same loads could move. */
+  replicasLeast: number;
+  /** The sums of the message vectors when it started. */
+  recordsExpected: number;
+  bytesExpected: number;
+  /** Counted by those who sent, and by those who took. */
+  recordsSent: number;
+  recordsTaken: number;
+  bytesSent: number;
+  /** Wall clock of the view leader, in milliseconds. For people only. */
+  beganAtMs: number;
+  endedAtMs: number;
 }
 
 export interface ViewParameters {
@@ -126,6 +197,7 @@ export interface View {
   reason: string;
   /** Wall clock of the view leader when it made this epoch, in milliseconds. For people only. */
   atMs: number;
+  change: ViewChange | undefined;
 }
 
 /** What changed between two epochs. */
@@ -139,7 +211,11 @@ export interface ViewDelta {
   rows: BucketRow[];
   reason: string;
   atMs: number;
-  parameters?: ViewParameters | undefined;
+  parameters?:
+    | ViewParameters
+    | undefined;
+  /** Absent: as it was. */
+  change?: ViewChange | undefined;
 }
 
 export interface ViewUpdate {
@@ -344,7 +420,7 @@ export const Member: MessageFns<Member> = {
 };
 
 function createBaseBucketRow(): BucketRow {
-  return { bucket: 0, epoch: 0, replicas: [], target: [], floor: 0, founded: 0 };
+  return { bucket: 0, epoch: 0, replicas: [], target: [], floor: 0, founded: 0, before: [] };
 }
 
 export const BucketRow: MessageFns<BucketRow> = {
@@ -374,6 +450,13 @@ export const BucketRow: MessageFns<BucketRow> = {
     }
     if (message.founded !== 0) {
       writer.uint32(48).uint64(message.founded);
+    }
+    if (message.before.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.before) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -459,6 +542,24 @@ export const BucketRow: MessageFns<BucketRow> = {
             message.founded = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag === 56) {
+              message.before.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.before.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -479,6 +580,7 @@ export const BucketRow: MessageFns<BucketRow> = {
       target: globalThis.Array.isArray(object?.target) ? object.target.map((e: any) => globalThis.Number(e)) : [],
       floor: isSet(object.floor) ? globalThis.Number(object.floor) : 0,
       founded: isSet(object.founded) ? globalThis.Number(object.founded) : 0,
+      before: globalThis.Array.isArray(object?.before) ? object.before.map((e: any) => globalThis.Number(e)) : [],
     };
   },
 
@@ -502,6 +604,9 @@ export const BucketRow: MessageFns<BucketRow> = {
     if (message.founded !== 0) {
       obj.founded = Math.round(message.founded);
     }
+    if (message.before?.length) {
+      obj.before = message.before.map((e) => Math.round(e));
+    }
     return obj;
   },
 
@@ -516,6 +621,339 @@ export const BucketRow: MessageFns<BucketRow> = {
     message.target = object.target?.map((e) => e) || [];
     message.floor = object.floor ?? 0;
     message.founded = object.founded ?? 0;
+    message.before = object.before?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseViewChange(): ViewChange {
+  return {
+    number: 0,
+    planned: 0,
+    phase: 0,
+    cancelled: false,
+    replicasPlanned: 0,
+    replicasMoved: 0,
+    replicasLeast: 0,
+    recordsExpected: 0,
+    bytesExpected: 0,
+    recordsSent: 0,
+    recordsTaken: 0,
+    bytesSent: 0,
+    beganAtMs: 0,
+    endedAtMs: 0,
+  };
+}
+
+export const ViewChange: MessageFns<ViewChange> = {
+  encode(message: ViewChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message.planned !== 0) {
+      writer.uint32(16).uint64(message.planned);
+    }
+    if (message.phase !== 0) {
+      writer.uint32(24).int32(message.phase);
+    }
+    if (message.cancelled !== false) {
+      writer.uint32(32).bool(message.cancelled);
+    }
+    if (message.replicasPlanned !== 0) {
+      writer.uint32(40).uint32(message.replicasPlanned);
+    }
+    if (message.replicasMoved !== 0) {
+      writer.uint32(48).uint32(message.replicasMoved);
+    }
+    if (message.replicasLeast !== 0) {
+      writer.uint32(56).uint32(message.replicasLeast);
+    }
+    if (message.recordsExpected !== 0) {
+      writer.uint32(64).uint64(message.recordsExpected);
+    }
+    if (message.bytesExpected !== 0) {
+      writer.uint32(72).uint64(message.bytesExpected);
+    }
+    if (message.recordsSent !== 0) {
+      writer.uint32(80).uint64(message.recordsSent);
+    }
+    if (message.recordsTaken !== 0) {
+      writer.uint32(88).uint64(message.recordsTaken);
+    }
+    if (message.bytesSent !== 0) {
+      writer.uint32(96).uint64(message.bytesSent);
+    }
+    if (message.beganAtMs !== 0) {
+      writer.uint32(104).uint64(message.beganAtMs);
+    }
+    if (message.endedAtMs !== 0) {
+      writer.uint32(112).uint64(message.endedAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ViewChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseViewChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.planned = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.phase = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cancelled = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.replicasPlanned = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.replicasMoved = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.replicasLeast = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.recordsExpected = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.bytesExpected = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.recordsSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.recordsTaken = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.bytesSent = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.beganAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.endedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ViewChange {
+    return {
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+      planned: isSet(object.planned) ? globalThis.Number(object.planned) : 0,
+      phase: isSet(object.phase) ? viewChangePhaseFromJSON(object.phase) : 0,
+      cancelled: isSet(object.cancelled) ? globalThis.Boolean(object.cancelled) : false,
+      replicasPlanned: isSet(object.replicasPlanned)
+        ? globalThis.Number(object.replicasPlanned)
+        : isSet(object.replicas_planned)
+        ? globalThis.Number(object.replicas_planned)
+        : 0,
+      replicasMoved: isSet(object.replicasMoved)
+        ? globalThis.Number(object.replicasMoved)
+        : isSet(object.replicas_moved)
+        ? globalThis.Number(object.replicas_moved)
+        : 0,
+      replicasLeast: isSet(object.replicasLeast)
+        ? globalThis.Number(object.replicasLeast)
+        : isSet(object.replicas_least)
+        ? globalThis.Number(object.replicas_least)
+        : 0,
+      recordsExpected: isSet(object.recordsExpected)
+        ? globalThis.Number(object.recordsExpected)
+        : isSet(object.records_expected)
+        ? globalThis.Number(object.records_expected)
+        : 0,
+      bytesExpected: isSet(object.bytesExpected)
+        ? globalThis.Number(object.bytesExpected)
+        : isSet(object.bytes_expected)
+        ? globalThis.Number(object.bytes_expected)
+        : 0,
+      recordsSent: isSet(object.recordsSent)
+        ? globalThis.Number(object.recordsSent)
+        : isSet(object.records_sent)
+        ? globalThis.Number(object.records_sent)
+        : 0,
+      recordsTaken: isSet(object.recordsTaken)
+        ? globalThis.Number(object.recordsTaken)
+        : isSet(object.records_taken)
+        ? globalThis.Number(object.records_taken)
+        : 0,
+      bytesSent: isSet(object.bytesSent)
+        ? globalThis.Number(object.bytesSent)
+        : isSet(object.bytes_sent)
+        ? globalThis.Number(object.bytes_sent)
+        : 0,
+      beganAtMs: isSet(object.beganAtMs)
+        ? globalThis.Number(object.beganAtMs)
+        : isSet(object.began_at_ms)
+        ? globalThis.Number(object.began_at_ms)
+        : 0,
+      endedAtMs: isSet(object.endedAtMs)
+        ? globalThis.Number(object.endedAtMs)
+        : isSet(object.ended_at_ms)
+        ? globalThis.Number(object.ended_at_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: ViewChange): unknown {
+    const obj: any = {};
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    if (message.planned !== 0) {
+      obj.planned = Math.round(message.planned);
+    }
+    if (message.phase !== 0) {
+      obj.phase = viewChangePhaseToJSON(message.phase);
+    }
+    if (message.cancelled !== false) {
+      obj.cancelled = message.cancelled;
+    }
+    if (message.replicasPlanned !== 0) {
+      obj.replicasPlanned = Math.round(message.replicasPlanned);
+    }
+    if (message.replicasMoved !== 0) {
+      obj.replicasMoved = Math.round(message.replicasMoved);
+    }
+    if (message.replicasLeast !== 0) {
+      obj.replicasLeast = Math.round(message.replicasLeast);
+    }
+    if (message.recordsExpected !== 0) {
+      obj.recordsExpected = Math.round(message.recordsExpected);
+    }
+    if (message.bytesExpected !== 0) {
+      obj.bytesExpected = Math.round(message.bytesExpected);
+    }
+    if (message.recordsSent !== 0) {
+      obj.recordsSent = Math.round(message.recordsSent);
+    }
+    if (message.recordsTaken !== 0) {
+      obj.recordsTaken = Math.round(message.recordsTaken);
+    }
+    if (message.bytesSent !== 0) {
+      obj.bytesSent = Math.round(message.bytesSent);
+    }
+    if (message.beganAtMs !== 0) {
+      obj.beganAtMs = Math.round(message.beganAtMs);
+    }
+    if (message.endedAtMs !== 0) {
+      obj.endedAtMs = Math.round(message.endedAtMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<ViewChange>, I>>(base?: I): ViewChange {
+    return ViewChange.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ViewChange>, I>>(object: I): ViewChange {
+    const message = createBaseViewChange();
+    message.number = object.number ?? 0;
+    message.planned = object.planned ?? 0;
+    message.phase = object.phase ?? 0;
+    message.cancelled = object.cancelled ?? false;
+    message.replicasPlanned = object.replicasPlanned ?? 0;
+    message.replicasMoved = object.replicasMoved ?? 0;
+    message.replicasLeast = object.replicasLeast ?? 0;
+    message.recordsExpected = object.recordsExpected ?? 0;
+    message.bytesExpected = object.bytesExpected ?? 0;
+    message.recordsSent = object.recordsSent ?? 0;
+    message.recordsTaken = object.recordsTaken ?? 0;
+    message.bytesSent = object.bytesSent ?? 0;
+    message.beganAtMs = object.beganAtMs ?? 0;
+    message.endedAtMs = object.endedAtMs ?? 0;
     return message;
   },
 };
@@ -802,7 +1240,16 @@ export const ViewParameters: MessageFns<ViewParameters> = {
 };
 
 function createBaseView(): View {
-  return { clusterId: "", epoch: 0, parameters: undefined, members: [], rows: [], reason: "", atMs: 0 };
+  return {
+    clusterId: "",
+    epoch: 0,
+    parameters: undefined,
+    members: [],
+    rows: [],
+    reason: "",
+    atMs: 0,
+    change: undefined,
+  };
 }
 
 export const View: MessageFns<View> = {
@@ -827,6 +1274,9 @@ export const View: MessageFns<View> = {
     }
     if (message.atMs !== 0) {
       writer.uint32(56).uint64(message.atMs);
+    }
+    if (message.change !== undefined) {
+      ViewChange.encode(message.change, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -900,6 +1350,14 @@ export const View: MessageFns<View> = {
             message.atMs = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.change = ViewChange.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -929,6 +1387,7 @@ export const View: MessageFns<View> = {
         : isSet(object.at_ms)
         ? globalThis.Number(object.at_ms)
         : 0,
+      change: isSet(object.change) ? ViewChange.fromJSON(object.change) : undefined,
     };
   },
 
@@ -955,6 +1414,9 @@ export const View: MessageFns<View> = {
     if (message.atMs !== 0) {
       obj.atMs = Math.round(message.atMs);
     }
+    if (message.change !== undefined) {
+      obj.change = ViewChange.toJSON(message.change);
+    }
     return obj;
   },
 
@@ -972,12 +1434,25 @@ export const View: MessageFns<View> = {
     message.rows = object.rows?.map((e) => BucketRow.fromPartial(e)) || [];
     message.reason = object.reason ?? "";
     message.atMs = object.atMs ?? 0;
+    message.change = (object.change !== undefined && object.change !== null)
+      ? ViewChange.fromPartial(object.change)
+      : undefined;
     return message;
   },
 };
 
 function createBaseViewDelta(): ViewDelta {
-  return { clusterId: "", fromEpoch: 0, toEpoch: 0, members: [], rows: [], reason: "", atMs: 0, parameters: undefined };
+  return {
+    clusterId: "",
+    fromEpoch: 0,
+    toEpoch: 0,
+    members: [],
+    rows: [],
+    reason: "",
+    atMs: 0,
+    parameters: undefined,
+    change: undefined,
+  };
 }
 
 export const ViewDelta: MessageFns<ViewDelta> = {
@@ -1005,6 +1480,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
     }
     if (message.parameters !== undefined) {
       ViewParameters.encode(message.parameters, writer.uint32(66).fork()).join();
+    }
+    if (message.change !== undefined) {
+      ViewChange.encode(message.change, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1086,6 +1564,14 @@ export const ViewDelta: MessageFns<ViewDelta> = {
             message.parameters = ViewParameters.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.change = ViewChange.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1124,6 +1610,7 @@ export const ViewDelta: MessageFns<ViewDelta> = {
         ? globalThis.Number(object.at_ms)
         : 0,
       parameters: isSet(object.parameters) ? ViewParameters.fromJSON(object.parameters) : undefined,
+      change: isSet(object.change) ? ViewChange.fromJSON(object.change) : undefined,
     };
   },
 
@@ -1153,6 +1640,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
     if (message.parameters !== undefined) {
       obj.parameters = ViewParameters.toJSON(message.parameters);
     }
+    if (message.change !== undefined) {
+      obj.change = ViewChange.toJSON(message.change);
+    }
     return obj;
   },
 
@@ -1170,6 +1660,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
     message.atMs = object.atMs ?? 0;
     message.parameters = (object.parameters !== undefined && object.parameters !== null)
       ? ViewParameters.fromPartial(object.parameters)
+      : undefined;
+    message.change = (object.change !== undefined && object.change !== null)
+      ? ViewChange.fromPartial(object.change)
       : undefined;
     return message;
   },
