@@ -31,6 +31,10 @@ sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED
 sim-nightly: build ## Simulated clusters without end, from SEED_FROM on or a seed of the day; Ctrl-C ends it
 	node dist/sim/main.js --endless --seed-from $(or $(SEED_FROM),$(shell date +%s))
 
+.PHONY: sim-steps
+sim-steps: build ## A crash at every step of a view change, enumerated, in each placement policy
+	node dist/sim/main.js --steps
+
 .PHONY: sim-sabotage
 sim-sabotage: build ## Break each promise on purpose; every break must be caught within 2,000 seeds
 	node dist/sim/main.js --sabotage all

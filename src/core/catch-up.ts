@@ -74,6 +74,9 @@ export class CatchUp {
     follower.previousBallot = message.commitBallot;
     follower.mode = 'log';
     follower.resetCounts();
+    // What it has already is not sent twice. Its count was checked before it kept that.
+    follower.recordsSent = message.taken;
+    follower.recordsTaken = message.taken;
     follower.snapshotUnder = message.transfer;
     this.advance(follower);
   }
@@ -207,7 +210,10 @@ export class CatchUp {
       if (follower.mode !== 'log' || !follower.reading) return;
       follower.reading = false;
       if (completion.entries === null) {
-        this.beginSnapshot(follower, follower.snapshotUnder);
+        const { snapshotUnder } = follower;
+        // Each number serves once.
+        if (snapshotUnder === 0) this.probe(follower);
+        else this.beginSnapshot(follower, snapshotUnder);
         return;
       }
       const { commitPoint } = primary.bucket;
@@ -224,6 +230,7 @@ export class CatchUp {
       return;
     }
     follower.mode = 'snapshot';
+    follower.snapshotUnder = 0;
     follower.match = 0;
     follower.resetCounts();
     follower.transfer = {

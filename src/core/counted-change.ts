@@ -114,10 +114,11 @@ export class CountedChange {
     const { draft } = this;
     const { change } = draft;
     const { recordsSent, recordsTaken } = change;
-    if (!this.runs || this.missing() > 0 || recordsSent !== recordsTaken) return;
+    if (this.missing() > 0 || recordsSent !== recordsTaken) return;
     for (const [bucket, row] of draft.rows()) {
       if (row.before.length > 0) draft.setRow(bucket, row, { ...row, sets: false, before: [] }, '');
     }
+    if (!this.runs) return;
     draft.setChange({ ...change, phase: ChangePhase.Done });
     const what = change.cancelled ? 'is taken back' : 'is done';
     draft.because(`view change ${change.number} ${what}: ${recordsSent} records`);

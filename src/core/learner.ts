@@ -1,6 +1,6 @@
 import type { Bucket } from './bucket.js';
 import type { Host } from './host.js';
-import type { Ordinal } from './ids.js';
+import type { Epoch, Ordinal } from './ids.js';
 import {
   type BucketMeta,
   type LearnProbe,
@@ -25,8 +25,9 @@ export class Learner {
   /** Chunks asked of the store, and chunks it has made durable. */
   private asked = 0;
   private done = 0;
-  /** Of the snapshot installed last: the sender may not have got it. */
-  private receipt: SnapshotAck | null = null;
+  /** Records of the snapshot installed last, and the view change in which that was. */
+  private taken = 0;
+  private takenIn: Epoch = 0;
 
   constructor(private readonly bucket: Bucket) {}
 
@@ -39,19 +40,16 @@ export class Learner {
     const { id, commitPoint, commitBallot } = this.bucket;
     this.promise(message.ballot);
     this.phase = 'idle';
-    this.receipt = null;
     this.offered = transfer;
     this.from = from;
-    const state = new LearnState(id, message.ballot, commitPoint, commitBallot, transfer);
-    host.outbox.sendAfter(from, state);
+    const taken = this.takenIn === host.view.change.number ? this.taken : 0;
+    host.outbox.sendAfter(
+      from,
+      new LearnState(id, message.ballot, commitPoint, commitBallot, transfer, taken),
+    );
   }
 
   onChunk(message: SnapshotChunk, host: Host): void {
-    const { receipt } = this;
-    if (receipt?.transfer === message.transfer && receipt.index === message.index) {
-      host.outbox.sendAfter(this.from, receipt);
-      return;
-    }
     if (message.transfer !== this.offered) return;
     this.promise(message.ballot);
     if (this.phase === 'idle' && message.index === 0) this.begin(message, host);
@@ -86,6 +84,7 @@ export class Learner {
     }
     this.phase = 'voiding';
     bucket.load(null);
+    this.taken = 0;
     host.outbox.persist({ type: 'dropped', bucket: bucket.id });
     host.outbox.sendAfter(host.self, message);
   }
@@ -104,15 +103,21 @@ export class Learner {
     this.meta = null;
     // Not what was sent: it stays void, and the sender begins anew.
     const { records } = host.store.counts(this.bucket.id);
-    if (records !== message.total) {
+    if (!this.isWhole(message, records)) {
       this.acknowledge(message, host, records);
       return;
     }
     this.bucket.load(meta);
     host.outbox.persist({ type: 'installed', bucket: this.bucket.id, meta });
     const { bucket, ballot, transfer, index } = message;
-    this.receipt = new SnapshotAck(bucket, ballot, transfer, index, records);
-    host.outbox.sendAfter(this.from, this.receipt);
+    this.taken = records;
+    this.takenIn = host.view.change.number;
+    host.outbox.sendAfter(this.from, new SnapshotAck(bucket, ballot, transfer, index, records));
+  }
+
+  /** What is held now is what was sent. */
+  private isWhole({ total }: SnapshotChunk, records: number): boolean {
+    return records === total;
   }
 
   private acknowledge(message: SnapshotChunk, host: Host, taken = 0): void {

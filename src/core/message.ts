@@ -85,6 +85,8 @@ export class LearnState {
     readonly commitBallot: Ballot,
     /** Number under which the learner will take one snapshot, should it need one. */
     readonly transfer: number,
+    /** Records that it took by a snapshot in the running view change. */
+    readonly taken: number,
   ) {}
 }
 

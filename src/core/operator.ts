@@ -210,7 +210,8 @@ export class Operator {
 
   /**
    * Back to the table before the running view change: what has moved moves back, what was to be
-   * drained is not. A bucket goes on as planned whose former servers are not all there any more.
+   * drained is not. A bucket goes on as planned whose former servers were fewer, or are not all
+   * there any more.
    */
   private cancel(): void {
     const { draft, office } = this;
@@ -220,7 +221,8 @@ export class Operator {
     // A plan that is due may be what brings lost replicas back.
     if (isWhole && draft.isFounded) office.forgetPlan();
     for (const [bucket, row] of draft.rows()) {
-      if (row.before.length === 0) continue;
+      // What the change adds to the number of replicas, safety needs.
+      if (row.before.length === 0 || row.before.length < row.target.length) continue;
       const former = row.before.map((ordinal) => draft.member(ordinal));
       if (!former.every((member) => member && member.state !== MemberState.Replaced)) continue;
       for (const member of former) {

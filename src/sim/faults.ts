@@ -119,6 +119,15 @@ const steerRebalance: Injector = (world, random) => {
   return `pause the rebalance for ${forMs} ms, then ${rateBytes} bytes a second`;
 };
 
+/** An operator says which servers are to hold the data; some of the time all of them again. */
+const changeView: Injector = (world, random) => {
+  const chosen = world.hosts.filter(() => random.chance(0.6));
+  world.leader.changeView(chosen.map(({ disk }) => disk.id));
+  const afterMs = random.pick([100, 1_000, 4_000]);
+  world.clock.after(afterMs, () => world.leader.changeView(world.hosts.map(({ disk }) => disk.id)));
+  return `hosts ${chosen.map(({ node }) => node).join(', ')} are to hold the data for ${afterMs} ms`;
+};
+
 /** Where there are shards; otherwise it is refused. */
 const reshard: Injector = (world, random) => {
   const shardCount = random.whole(1, Math.max(1, Math.floor(world.hosts.length / 2)));
@@ -232,6 +241,7 @@ const INJECTORS: readonly Injector[] = [
   removeServer,
   drainServer,
   steerRebalance,
+  changeView,
   reshard,
   partition,
   cutLink,
@@ -283,6 +293,7 @@ export class Faults {
     const { world } = this;
     this.over = true;
     world.network.calm();
+    world.shortChunks = 0;
     world.leader.onPublish = null;
     if (!world.leader.alive) world.restartLeader();
     for (const host of world.hosts) {

@@ -4,11 +4,13 @@ import { Worker } from 'node:worker_threads';
 
 import { Command, InvalidArgumentError } from 'commander';
 
+import { POLICIES } from '../core/policies.js';
 import { tellFailure, tellShrunk, tellSummary } from './report.js';
 import { type Limits, run } from './run.js';
 import { SABOTAGES } from './sabotage/all.js';
 import { HONEST, type Sabotage } from './sabotage/sabotage.js';
 import { shrink } from './shrink.js';
+import { crashAtEveryStep } from './steps.js';
 import type { Task, Told } from './worker.js';
 
 /** A sabotage must be caught within so many seeds. */
@@ -24,6 +26,7 @@ interface Flags {
   readonly sabotage?: string;
   readonly shrink?: true;
   readonly endless?: true;
+  readonly steps?: true;
   readonly faults?: readonly number[];
   readonly chaosMs?: number;
   readonly clients?: number;
@@ -146,6 +149,25 @@ async function catchAll(from: number): Promise<boolean> {
   return missed === 0;
 }
 
+/** A view change in each policy, with a crash at every step. */
+function runSteps(sabotage: Sabotage): boolean {
+  let failed = 0;
+  for (const policy of POLICIES) {
+    let runs = 0;
+    for (const { step, victim, awayMs, violations } of crashAtEveryStep(policy, sabotage)) {
+      runs += 1;
+      const { number, kind, from, to } = step;
+      if (violations.length > 0) {
+        failed += 1;
+        say(`step ${number}, ${kind} from ${from} to ${to}: ${victim} away for ${awayMs} ms`);
+      }
+      for (const { promise, what } of violations) say(`  broken ${promise}: ${what}`);
+    }
+    say(`${policy}: ${runs} view changes, a crash in each, ${failed} failed so far`);
+  }
+  return failed === 0;
+}
+
 function limitsOf({ faults, chaosMs, clients }: Flags): Limits {
   return {
     ...(faults !== undefined && { faults }),
@@ -161,6 +183,7 @@ async function main(): Promise<boolean> {
     .option('--seed-from <n>', 'the first seed', whole, 1)
     .option('--seed <n>', 'one run, told in full', whole)
     .option('--endless', 'seeds without end, until Ctrl-C')
+    .option('--steps', 'a crash at every step of a view change, in each policy')
     .option('--shrink', 'with --seed: make a failed run smaller')
     .option('--faults <numbers>', 'with --seed: only these faults; none: no fault', wholes)
     .option('--chaos-ms <ms>', 'with --seed: when the faults end', whole)
@@ -171,6 +194,7 @@ async function main(): Promise<boolean> {
   const { seeds = 200, seedFrom, endless = false } = flags;
   if (sabotage === 'all') return catchAll(seedFrom);
   const broken = sabotage === '' ? HONEST : find(sabotage);
+  if (flags.steps === true) return runSteps(broken);
   if (seed !== undefined) return runOne(seed, broken, limitsOf(flags), shrinks);
   return runRange(seedFrom, endless ? Infinity : seeds, sabotage);
 }

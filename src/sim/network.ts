@@ -36,6 +36,8 @@ export class Network {
   weather: Weather = CALM;
   sent = 0;
   lost = 0;
+  /** For faults: called as a message arrives. */
+  onArrival: ((kind: string, from: Node, to: Node) => void) | null = null;
   private readonly cuts = new Set<string>();
   private readonly slow = new Map<string, number>();
   private readonly lastArrivalMs = new Map<string, number>();
@@ -94,6 +96,7 @@ export class Network {
         return;
       }
       trace.note(kind, clock.now, from, to);
+      this.onArrival?.(kind, from, to);
       deliver();
     });
   }

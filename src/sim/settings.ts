@@ -28,6 +28,8 @@ export interface Settings {
   readonly orderedLinks: boolean;
   /** Messages between processes are the bytes of the real wire. */
   readonly wireBytes: boolean;
+  /** How often a chunk of a snapshot loses a record on the way, while there are faults. */
+  readonly shortChunks: number;
   /** No process clock runs faster than virtual time by more than this factor. */
   readonly drift: number;
   readonly checkpointEveryMs: number;
@@ -97,6 +99,7 @@ export function drawSettings(random: Prng): Settings {
     },
     orderedLinks: random.chance(0.5),
     wireBytes: random.chance(0.15),
+    shortChunks: random.chance(0.1) ? 0.3 : 0,
     drift: 1 + (GRACE - 1) * 0.9,
     checkpointEveryMs: random.pick([200, 1_000, 5_000, 60_000]),
     chaosMs: random.whole(3_000, 12_000),

@@ -126,6 +126,7 @@ export class World {
   readonly leaderSettings: LeaderSettings;
   leader: LeaderProcess;
   refusedRegistrations = 0;
+  shortChunks: number;
   /** Buckets of which a record rotted. */
   readonly damaged = new Set<BucketId>();
   private readonly viewDisk = new ViewDisk();
@@ -139,6 +140,7 @@ export class World {
     readonly sabotage: Sabotage,
   ) {
     this.leaderSettings = leaderSettingsOf(settings);
+    this.shortChunks = settings.shortChunks;
     this.clockRandom = random.fork('clocks');
     this.leaderRandom = random.fork('leader');
     const { orderedLinks } = settings;

@@ -109,8 +109,8 @@ function fromWire({ $case, value }: Wire): PeerMessage {
     case 'learnProbe':
       return new LearnProbe(value.bucket, value.ballot);
     case 'learnState': {
-      const { bucket, ballot, commitPoint, commitBallot, transfer } = value;
-      return new LearnState(bucket, ballot, commitPoint, commitBallot, transfer);
+      const { bucket, ballot, commitPoint, commitBallot, transfer, taken } = value;
+      return new LearnState(bucket, ballot, commitPoint, commitBallot, transfer, taken);
     }
     case 'snapshotChunk':
       return chunkFromWire(value);

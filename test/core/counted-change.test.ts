@@ -171,6 +171,18 @@ describe('a counted view change (V4)', () => {
     expect(office.view.rows.every((row) => learnersOf(row).length === 0)).toBe(true);
   });
 
+  test('cancelled, it keeps the replicas that it added', () => {
+    const office = founded(1);
+    office.register(2);
+    office.register(3);
+    office.pass(1000);
+    admit(office, 40);
+    office.operator.steer({ cancel: true });
+    office.pass(500);
+    finish(office);
+    expect(office.view.rows.every(({ replicas }) => replicas.length === 3)).toBe(true);
+  });
+
   test('cancelling before there are buckets does not keep the cluster from being founded', () => {
     const office = founded(0);
     office.register(1);

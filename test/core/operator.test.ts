@@ -43,6 +43,18 @@ describe('drain', () => {
   });
 });
 
+test('draining leaves enough replicas for writes', () => {
+  const office = founded(2);
+  const refused = office.operator.drain('id 1', false);
+  expect(refused).toMatchObject({ ok: false, code: 'TOO_FEW_SERVERS' });
+  // Two drained ones that nobody can replace stay in the sets.
+  const three = founded(3);
+  expect(three.operator.drain('id 1', false)).toMatchObject({ ok: true });
+  three.alive.delete(3);
+  three.pass(40_000);
+  expect(three.view.rows.every(({ replicas, floor }) => replicas.length >= floor)).toBe(true);
+});
+
 describe('a rebalance', () => {
   test('that is paused says so; the rate that an operator set outlives the view leader', () => {
     const office = founded(3);

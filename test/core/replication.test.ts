@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { Code } from '../../src/core/refusal.js';
+import { ChangePhase, NO_CHANGE } from '../../src/core/view.js';
 import { Cluster, Node, rowOf, text, viewOf } from './cluster.js';
 
 function three(): Cluster {
@@ -420,6 +421,45 @@ describe('catch-up', () => {
       .node(1)
       .toLeaderMessages.findLast((message) => message.type === 'reconfigure');
     expect(last).toMatchObject({ admit: 4, bucketEpoch: 3 });
+  });
+
+  test('what is only to be moved waits while that is counted, or paused', () => {
+    const cluster = three();
+    for (let index = 0; index < 20; index += 1) cluster.run(1, cluster.set(`k${index}`, 'v'));
+    cluster.nodes.set(4, new Node(cluster, 4, 1));
+    const moving = viewOf(2, rowOf(1, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]);
+    const change = { ...NO_CHANGE, number: 2, planned: 2, phase: ChangePhase.Prime };
+    cluster.adopt({ ...moving, change });
+    cluster.pass(1000);
+    expect(cluster.node(4).log).toEqual([]);
+    const vectors = cluster.node(1).toLeaderMessages.filter(({ type }) => type === 'heartbeat');
+    const counted = { to: 4, recordsPlanned: 20, recordsSent: 0 };
+    expect(vectors.at(-1)).toMatchObject({ epoch: 2, transfers: [counted] });
+    const started = { ...moving, epoch: 3, change: { ...change, phase: ChangePhase.Move } };
+    const parameters = { ...moving.parameters, rebalancePaused: true };
+    cluster.adopt({ ...started, parameters });
+    cluster.pass(1000);
+    expect(cluster.node(4).log).toEqual([]);
+    cluster.adopt({ ...started, epoch: 4 });
+    cluster.pass(1000);
+    const last = cluster.node(1).toLeaderMessages.findLast(({ type }) => type === 'reconfigure');
+    expect(last).toMatchObject({ admit: 4, recordsSent: 20, recordsTaken: 20 });
+  });
+
+  test('one that counts is caught up although rebalancing is paused: writes wait for it', () => {
+    const cluster = three();
+    for (let index = 0; index < 20; index += 1) cluster.run(1, cluster.set(`k${index}`, 'v'));
+    cluster.nodes.set(4, new Node(cluster, 4, 1));
+    const moving = viewOf(2, rowOf(1, [1, 2, 3], [4, 2, 3]), [1, 2, 3, 4]);
+    cluster.adopt(moving);
+    cluster.pass(500);
+    const parameters = { ...moving.parameters, rebalancePaused: true };
+    cluster.adopt({ ...moving, epoch: 3, parameters });
+    // A restarted primary cannot know whether it proposed the learner.
+    cluster.restart(1, 2);
+    const request = cluster.submit(1, cluster.set('k', 'b'));
+    cluster.pass(3000);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
   });
 
   test('a learner that counts is waited for before anything commits', () => {

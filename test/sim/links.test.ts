@@ -46,6 +46,7 @@ const SETTINGS: Settings = {
   weather: CALM,
   orderedLinks: true,
   wireBytes: false,
+  shortChunks: 0,
   drift: 1.01,
   checkpointEveryMs: 60_000,
   chaosMs: 0,

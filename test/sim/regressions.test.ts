@@ -15,6 +15,11 @@ const CASES: readonly (readonly [seed: number, cause: string])[] = [
   [411, 'a cancelled rebalance forgot the plan that was to bring lost replicas back'],
   [504976, 'a restarted replica digested a state that already had effects of later entries'],
   [505737, 'the same, many faults later'],
+  [902141, 'cancelling before the cluster was founded kept it from being founded'],
+  [902571, 'writes waited for a learner that counted while the rebalance was paused'],
+  [909258, 'draining left buckets with fewer replicas than their writes need'],
+  [889, 'cancelling went back to a table with fewer replicas'],
+  [60865, 'a snapshot was acknowledged for another one under the same number'],
 ];
 
 test.each(CASES)('seed %d: %s', (seed) => {

@@ -188,7 +188,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
   }),
   learnProbe: fc.tuple(small, whole).map((fields) => new message.LearnProbe(...fields)),
   learnState: fc
-    .tuple(small, whole, whole, whole, whole)
+    .tuple(small, whole, whole, whole, whole, whole)
     .map((fields) => new message.LearnState(...fields)),
   snapshotChunk: fc
     .tuple(small, whole, whole, fc.nat(2), fc.boolean(), some(stored), meta, whole)

@@ -214,6 +214,8 @@ export interface LearnState {
   commitBallot: number;
   /** Number under which the learner will take one snapshot, should it need one. */
   transfer: number;
+  /** Records that it took by a snapshot in the running view change. */
+  taken: number;
 }
 
 export interface DedupEntry {
@@ -2145,7 +2147,7 @@ export const LearnProbe: MessageFns<LearnProbe> = {
 };
 
 function createBaseLearnState(): LearnState {
-  return { bucket: 0, ballot: 0, commitPoint: 0, commitBallot: 0, transfer: 0 };
+  return { bucket: 0, ballot: 0, commitPoint: 0, commitBallot: 0, transfer: 0, taken: 0 };
 }
 
 export const LearnState: MessageFns<LearnState> = {
@@ -2164,6 +2166,9 @@ export const LearnState: MessageFns<LearnState> = {
     }
     if (message.transfer !== 0) {
       writer.uint32(40).uint64(message.transfer);
+    }
+    if (message.taken !== 0) {
+      writer.uint32(48).uint64(message.taken);
     }
     return writer;
   },
@@ -2221,6 +2226,14 @@ export const LearnState: MessageFns<LearnState> = {
             message.transfer = longToNumber(reader.uint64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.taken = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2248,6 +2261,7 @@ export const LearnState: MessageFns<LearnState> = {
         ? globalThis.Number(object.commit_ballot)
         : 0,
       transfer: isSet(object.transfer) ? globalThis.Number(object.transfer) : 0,
+      taken: isSet(object.taken) ? globalThis.Number(object.taken) : 0,
     };
   },
 
@@ -2268,6 +2282,9 @@ export const LearnState: MessageFns<LearnState> = {
     if (message.transfer !== 0) {
       obj.transfer = Math.round(message.transfer);
     }
+    if (message.taken !== 0) {
+      obj.taken = Math.round(message.taken);
+    }
     return obj;
   },
 
@@ -2281,6 +2298,7 @@ export const LearnState: MessageFns<LearnState> = {
     message.commitPoint = object.commitPoint ?? 0;
     message.commitBallot = object.commitBallot ?? 0;
     message.transfer = object.transfer ?? 0;
+    message.taken = object.taken ?? 0;
     return message;
   },
 };
