@@ -1,8 +1,9 @@
 import { CountedChange } from './counted-change.js';
 import { Draft } from './draft.js';
-import type { Epoch, Ordinal } from './ids.js';
+import type { BucketId, Epoch, Ordinal } from './ids.js';
 import { type DetectorSettings, Detector } from './membership.js';
 import {
+  type BucketCount,
   type Heartbeat,
   type LeaderMessage,
   NOBODY,
@@ -90,6 +91,8 @@ export class ViewLeader {
   private readonly draft: Draft;
   private readonly detector: Detector;
   private readonly reports = new Map<Ordinal, Heartbeat>();
+  /** How large the buckets are, as their primaries said last. */
+  private readonly census = new Map<BucketId, BucketCount>();
   private readonly leaving = new Set<Ordinal>();
   /** What made the present view of the one before. */
   private lastDelta: ViewDelta | null = null;
@@ -181,7 +184,7 @@ export class ViewLeader {
 
   /** What a membership that somebody thinks of would move. */
   preview(supposed: Supposition): PreviewAnswer {
-    return previewOf(this.draft.view, this.reports.values(), supposed);
+    return previewOf(this.draft.view, this.census, supposed);
   }
 
   /** What another number of shards would move. */
@@ -196,7 +199,7 @@ export class ViewLeader {
     );
     const parameters = { ...view.parameters, shardCount };
     const supposed = { ...view, members, parameters };
-    return previewOf(supposed, this.reports.values(), { added: 0, without: [], only: null });
+    return previewOf(supposed, this.census, { added: 0, without: [], only: null });
   }
 
   /** Call every 20–100 ms. */
@@ -260,6 +263,7 @@ export class ViewLeader {
       return;
     }
     this.reports.set(from, beat);
+    for (const count of beat.census) this.census.set(count.bucket, count);
     this.takeUnheard(from, beat.unheard, now);
     this.takeDamaged(from, beat);
     if (beat.leaving) this.leaving.add(from);

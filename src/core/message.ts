@@ -267,6 +267,14 @@ export interface TransferCount {
   readonly bytesSent: number;
 }
 
+/** How large a bucket is, as its primary counts. */
+export interface BucketCount {
+  readonly bucket: BucketId;
+  readonly records: number;
+  /** Of keys and values. */
+  readonly bytes: number;
+}
+
 /** A replica that held other records than its primary at the entry with that sequence. */
 export interface Difference {
   readonly bucket: BucketId;
@@ -294,6 +302,8 @@ export class Heartbeat {
     readonly damaged: readonly BucketId[],
     /** Of buckets whose primary the server is. */
     readonly differences: readonly Difference[],
+    /** Of the same buckets; empty in most heartbeats. */
+    readonly census: readonly BucketCount[],
   ) {}
 }
 

@@ -1,5 +1,5 @@
-import type { Ordinal } from './ids.js';
-import type { Heartbeat } from './message.js';
+import type { BucketId, Ordinal } from './ids.js';
+import type { BucketCount } from './message.js';
 import type { PlacementTable } from './policy.js';
 import { place } from './policies.js';
 import type { ShardCandidate } from './policy-shards.js';
@@ -48,15 +48,11 @@ export type PreviewAnswer =
   | { readonly ok: true; readonly preview: Preview }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
-/**
- * What the placement policy would do. Records and bytes are estimates: buckets are taken for
- * equally large, which hashing makes them nearly.
- */
-export function previewOf(
-  view: View,
-  reports: Iterable<Heartbeat>,
-  supposed: Supposition,
-): PreviewAnswer {
+/** How large each bucket is; those without an entry are empty, or not known yet. */
+export type Census = ReadonlyMap<BucketId, BucketCount>;
+
+/** What the placement policy would do, with the records and bytes that the primaries counted. */
+export function previewOf(view: View, census: Census, supposed: Supposition): PreviewAnswer {
   const known = Array.from(view.members.values());
   const { added, without, only } = supposed;
   const named = [...without, ...(only ?? [])];
@@ -75,7 +71,7 @@ export function previewOf(
   }
   const targets = view.rows.map(({ target }) => target);
   const table = place(servers, view.parameters, targets);
-  const moves = movesTo(table, view, sizesOf(view, reports));
+  const moves = movesTo(table, view, census);
   const loads = loadsOf(table, view);
   const replicasLeast = loads.reduce(
     (sum, load) => sum + Math.max(0, load.replicasAfter - load.replicasBefore),
@@ -96,40 +92,23 @@ function newServers(known: readonly Member[], count: number, shardCount: number)
   });
 }
 
-/** Records and bytes of one replica, on average. */
-function sizesOf(view: View, reports: Iterable<Heartbeat>): { records: number; bytes: number } {
-  let records = 0;
-  let bytes = 0;
-  for (const report of reports) {
-    records += report.records;
-    bytes += report.bytes;
-  }
-  const replicas = view.rows.reduce((sum, row) => sum + row.replicas.length, 0);
-  return { records: records / Math.max(1, replicas), bytes: bytes / Math.max(1, replicas) };
-}
-
-function movesTo(
-  table: PlacementTable,
-  view: View,
-  size: { readonly records: number; readonly bytes: number },
-): PreviewMove[] {
-  const counts = new Map<string, { from: Ordinal; to: Ordinal; replicas: number }>();
+function movesTo(table: PlacementTable, view: View, census: Census): PreviewMove[] {
+  const counts = new Map<string, { -readonly [Field in keyof PreviewMove]: number }>();
   for (const [bucket, target] of table.entries()) {
     const replicas = view.rows[bucket]?.replicas ?? [];
     const from = replicas[0] ?? 0;
     for (const to of target) {
       if (replicas.includes(to)) continue;
       const name = `${from}>${to}`;
-      const count = counts.get(name) ?? { from, to, replicas: 0 };
+      const count = counts.get(name) ?? { from, to, replicas: 0, records: 0, bytes: 0 };
+      const { records = 0, bytes = 0 } = census.get(bucket) ?? {};
       count.replicas += 1;
+      count.records += records;
+      count.bytes += bytes;
       counts.set(name, count);
     }
   }
-  return Array.from(counts.values(), (move) => ({
-    ...move,
-    records: Math.round(move.replicas * size.records),
-    bytes: Math.round(move.replicas * size.bytes),
-  })).toSorted((a, b) => a.from - b.from || a.to - b.to);
+  return Array.from(counts.values()).toSorted((a, b) => a.from - b.from || a.to - b.to);
 }
 
 function holding(table: PlacementTable, server: Ordinal): PlacementTable {

@@ -1,10 +1,12 @@
 import type { Host } from './host.js';
 import type { Ordinal } from './ids.js';
-import { Heartbeat, type TransferCount } from './message.js';
+import { type BucketCount, Heartbeat, type TransferCount } from './message.js';
 import type { Primary } from './primary.js';
 import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
+/** How often the view leader hears how large each bucket is. */
+const CENSUS_EVERY_MS = 1000;
 const NOTHING = { records: 0, bytes: 0 };
 
 /** Leases without a word after which a peer is reported as unheard. */
@@ -16,6 +18,7 @@ const UNHEARD_LEASES = 2;
  */
 export class Reporter {
   private beatMs = -Infinity;
+  private censusMs = -Infinity;
   private leaving = false;
   /** A heartbeat waits for the disk. */
   private waiting = false;
@@ -61,7 +64,14 @@ export class Reporter {
       bytes += counts.bytes;
     }
     let primaryRecords = 0;
-    for (const { bucket } of primaries) primaryRecords += host.store.counts(bucket.id).records;
+    const census: BucketCount[] = [];
+    const isDue = host.now - this.censusMs >= CENSUS_EVERY_MS;
+    if (isDue) this.censusMs = host.now;
+    for (const { bucket } of primaries) {
+      const counts = host.store.counts(bucket.id);
+      primaryRecords += counts.records;
+      if (isDue) census.push({ bucket: bucket.id, ...counts });
+    }
     const { self, view } = host;
     const transfers = this.vector(primaries);
     host.outbox.toLeader(
@@ -77,6 +87,7 @@ export class Reporter {
         this.unheard(primaries),
         this.scrub.damaged,
         this.scrub.differences,
+        census,
       ),
     );
   }

@@ -25,6 +25,7 @@ export function leaderMessageToWire(message: LeaderMessage): HeartbeatRequest {
         unheard: [...message.unheard],
         damaged: [...message.damaged],
         differences: message.differences.map((one) => ({ ...one })),
+        census: message.census.map((one) => ({ ...one })),
       },
     },
   };
@@ -48,5 +49,6 @@ export function leaderMessageFromWire(request: HeartbeatRequest): LeaderMessage 
     value.unheard,
     value.damaged,
     value.differences,
+    value.census,
   );
 }

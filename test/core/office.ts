@@ -6,7 +6,12 @@ import {
   type RegisterAnswer,
   ViewLeader,
 } from '../../src/core/leader.js';
-import { Heartbeat, Reconfigure, type TransferCount } from '../../src/core/message.js';
+import {
+  type BucketCount,
+  Heartbeat,
+  Reconfigure,
+  type TransferCount,
+} from '../../src/core/message.js';
 import type { Operator } from '../../src/core/operator.js';
 import { learnersOf, type View, type ViewParameters } from '../../src/core/view.js';
 
@@ -41,6 +46,8 @@ export class Office implements LeaderOutbox {
   readonly unheard = new Map<number, number[]>();
   /** What each server says that it has to send. */
   readonly vectors = new Map<number, TransferCount[]>();
+  /** How large its buckets are, as each server says. */
+  readonly census = new Map<number, BucketCount[]>();
   /** Servers that have not adopted the newest view. */
   readonly behind = new Set<number>();
   readonly leader: ViewLeader;
@@ -109,6 +116,7 @@ export class Office implements LeaderOutbox {
       unheard,
       damaged,
       [],
+      this.census.get(server) ?? [],
     );
     this.leader.step(server, beat, this.now, this);
     this.leader.flush(this.now, this.now, this);

@@ -42,6 +42,7 @@ describe('kvs-client', () => {
     expect(await told('rebalance', 'resume')).toMatchObject({ paused: false });
     const done = await settled(cluster, 4);
     expect(done.viewChange?.replicasMoved).toBe(48);
+    // Which buckets a server gets depends on its id, which the preview cannot know.
     const records = Number(expected['records']);
     const moved = done.viewChange?.recordsMoved ?? 0;
     expect(Math.abs(moved - records) / records).toBeLessThan(0.1);

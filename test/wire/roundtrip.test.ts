@@ -269,6 +269,7 @@ describe('to the view leader', () => {
           some(small),
           some(small),
           some(difference),
+          some(fc.record({ bucket: small, records: whole, bytes: whole })),
         )
         .map((fields): message.LeaderMessage => new message.Heartbeat(...fields)),
       fc

@@ -175,7 +175,7 @@ export interface PreviewPlacementResponse {
   seconds: number;
 }
 
-/** What one server would send to another. Records and bytes are estimates. */
+/** What one server would send to another; records and bytes as of a second ago. */
 export interface PreviewMove {
   from: number;
   /** Above every ordinal of the view: a new server. */
@@ -217,6 +217,15 @@ export interface Heartbeat {
   damaged: number[];
   /** Replicas that hold other records than this server, their primary. */
   differences: Difference[];
+  /** How large the buckets are whose primary the server is; in one heartbeat a second. */
+  census: BucketCount[];
+}
+
+export interface BucketCount {
+  bucket: number;
+  records: number;
+  /** Of keys and values. */
+  bytes: number;
 }
 
 /** A replica that held other records than its primary at that entry of the bucket's log. */
@@ -2812,6 +2821,7 @@ function createBaseHeartbeat(): Heartbeat {
     unheard: [],
     damaged: [],
     differences: [],
+    census: [],
   };
 }
 
@@ -2857,6 +2867,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
     for (const v of message.differences) {
       Difference.encode(v!, writer.uint32(90).fork()).join();
+    }
+    for (const v of message.census) {
+      BucketCount.encode(v!, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -2982,6 +2995,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
             message.differences.push(Difference.decode(reader, reader.uint32()));
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.census.push(BucketCount.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3014,6 +3035,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
       damaged: globalThis.Array.isArray(object?.damaged) ? object.damaged.map((e: any) => globalThis.Number(e)) : [],
       differences: globalThis.Array.isArray(object?.differences)
         ? object.differences.map((e: any) => Difference.fromJSON(e))
+        : [],
+      census: globalThis.Array.isArray(object?.census)
+        ? object.census.map((e: any) => BucketCount.fromJSON(e))
         : [],
     };
   },
@@ -3053,6 +3077,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     if (message.differences?.length) {
       obj.differences = message.differences.map((e) => Difference.toJSON(e));
     }
+    if (message.census?.length) {
+      obj.census = message.census.map((e) => BucketCount.toJSON(e));
+    }
     return obj;
   },
 
@@ -3072,6 +3099,108 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     message.unheard = object.unheard?.map((e) => e) || [];
     message.damaged = object.damaged?.map((e) => e) || [];
     message.differences = object.differences?.map((e) => Difference.fromPartial(e)) || [];
+    message.census = object.census?.map((e) => BucketCount.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBucketCount(): BucketCount {
+  return { bucket: 0, records: 0, bytes: 0 };
+}
+
+export const BucketCount: MessageFns<BucketCount> = {
+  encode(message: BucketCount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.records !== 0) {
+      writer.uint32(16).uint64(message.records);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(24).uint64(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BucketCount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBucketCount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.records = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BucketCount {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      records: isSet(object.records) ? globalThis.Number(object.records) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+    };
+  },
+
+  toJSON(message: BucketCount): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.records !== 0) {
+      obj.records = Math.round(message.records);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = Math.round(message.bytes);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<BucketCount>, I>>(base?: I): BucketCount {
+    return BucketCount.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BucketCount>, I>>(object: I): BucketCount {
+    const message = createBaseBucketCount();
+    message.bucket = object.bucket ?? 0;
+    message.records = object.records ?? 0;
+    message.bytes = object.bytes ?? 0;
     return message;
   },
 };
