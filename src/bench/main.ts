@@ -10,16 +10,21 @@ import { connect, type KvsClient } from '../client/index.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
+import { measureMove } from './move.js';
 import { tellPlacement } from './placement.js';
+import { measureScale } from './scale.js';
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
 /** Runs one measurement on a cluster of its own, and leaves nothing behind. */
-async function onCluster(measure: (cluster: LocalCluster) => Promise<void>): Promise<void> {
+async function onCluster(
+  measure: (cluster: LocalCluster) => Promise<void>,
+  leaderOptions: readonly string[] = [],
+): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'kvs-bench-'));
-  const cluster = new LocalCluster({ directory });
+  const cluster = new LocalCluster({ directory, leaderOptions });
   process.once('exit', () => {
     for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
   });
@@ -51,6 +56,20 @@ program
   .command('leaderless')
   .description('what the absence of the view leader costs writes')
   .action(() => onCluster((cluster) => measureLeaderless(cluster, open, say)));
+program
+  .command('move')
+  .description('a join with many records under a steady load: speed, p99, preview against fact')
+  .option('--records <n>', 'records of 128 bytes', Number, 1_000_000)
+  .action(({ records }: { records: number }) =>
+    onCluster((cluster) => measureMove(cluster, open, records, say)),
+  );
+program
+  .command('scale')
+  .description('placement and view changes of a large cluster: time, memory, sizes, CPU')
+  .option('--servers <n>', 'servers, of which the view leader sees heartbeats', Number, 1000)
+  .action(({ servers }: { servers: number }) =>
+    onCluster((cluster) => measureScale(cluster, servers, say), ['--buckets', '16384']),
+  );
 program
   .command('placement')
   .description('balance and movement of the placement policies, as a table')

@@ -28,8 +28,8 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   heartbeatIntervalMs: 250,
   resendMs: 200,
   intentAgeMs: 500,
-  transfersAtOnce: 16,
-  chunkBytes: 256 * 1024,
+  transfersAtOnce: 4,
+  chunkBytes: 64 * 1024,
   digestEveryMs: 10_000,
   parkedAtOnce: 100_000,
 };

@@ -1,8 +1,8 @@
 import type { Entry } from './entry.js';
 import type { Sequence } from './ids.js';
 
-/** Dropped head entries that are tolerated before the array is compacted. */
-const SLACK = 1024;
+/** Committed entries that are tolerated, and kept in memory, before the array is compacted. */
+const SLACK = 64;
 
 /**
  * The tail of one bucket's log that is not known to be committed: contiguous entries with
@@ -55,7 +55,10 @@ export class PrepareList {
     if (entry === undefined) throw new Error('bug: commit beyond the prepared entries');
     this.head += 1;
     this.baseSequence += 1;
-    if (this.head > SLACK && this.head * 2 > this.entries.length) {
+    if (this.head === this.entries.length) {
+      this.entries.length = 0;
+      this.head = 0;
+    } else if (this.head > SLACK && this.head * 2 > this.entries.length) {
       this.entries = this.entries.slice(this.head);
       this.head = 0;
     }
