@@ -18,7 +18,12 @@ import {
 } from '../core/view.js';
 import { channelOptions, insecure } from '../transport/channel.js';
 import { leaderMessageToWire } from '../wire/convert-leader.js';
-import { viewFromWire, viewToWire, viewUpdateFromWire, viewUpdateToWire } from '../wire/convert-view.js';
+import {
+  viewFromWire,
+  viewToWire,
+  viewUpdateFromWire,
+  viewUpdateToWire,
+} from '../wire/convert-view.js';
 import {
   type HeartbeatRequest,
   HeartbeatResponse,
@@ -82,8 +87,14 @@ function tellPlacing(servers: number, say: Say): void {
   const changes: [string, Member[]][] = [
     ['one server joins', [...members, memberOf(servers + 1)]],
     ['one server leaves', members.slice(1)],
-    ['ten servers join', [...members, ...Array.from({ length: 10 }, (_, at) => memberOf(servers + 1 + at))]],
-    ['one server gets twice the weight', members.map((one) => (one.ordinal === 1 ? { ...one, weight: 2 } : one))],
+    [
+      'ten servers join',
+      [...members, ...Array.from({ length: 10 }, (_, at) => memberOf(servers + 1 + at))],
+    ],
+    [
+      'one server gets twice the weight',
+      members.map((one) => (one.ordinal === 1 ? { ...one, weight: 2 } : one)),
+    ],
   ];
   for (const [what, then] of changes) {
     const table = timed(what, () => place(then, PARAMETERS, first));
@@ -107,7 +118,9 @@ function tellPlacing(servers: number, say: Say): void {
       reason: 'placement planned',
       atMs: 0,
     };
-    const size = WireUpdate.encode(viewUpdateToWire({ type: 'viewUpdate', view: null, delta })).finish();
+    const size = WireUpdate.encode(
+      viewUpdateToWire({ type: 'viewUpdate', view: null, delta }),
+    ).finish();
     const least = leastOf(first, table);
     say(`  moves ${moved} replicas, least ${least}; the delta: ${size.length} bytes`);
   }
@@ -125,7 +138,17 @@ function memberOf(ordinal: number): Member {
   const id = `00000000-0000-4000-8000-${String(ordinal).padStart(12, '0')}`;
   const address = `10.0.${ordinal >> 8}.${ordinal & 255}:7000`;
   const state = MemberState.Up;
-  return { ordinal, id, address, zone: '', weight: 1, state, incarnation: 1, drained: false, shard: 0 };
+  return {
+    ordinal,
+    id,
+    address,
+    zone: '',
+    weight: 1,
+    state,
+    incarnation: 1,
+    drained: false,
+    shard: 0,
+  };
 }
 
 function viewOf(members: readonly Member[], table: readonly number[][]): View {
@@ -160,7 +183,15 @@ class Fleet {
       const { id, address } = memberOf(ordinal);
       const client = this.clientFor(this.streams.size);
       const response = await new Promise<RegisterResponse>((resolve, reject) => {
-        const request = { id, address, zone: '', weight: 1, incarnation: 1, clusterId: '', epoch: 0 };
+        const request = {
+          id,
+          address,
+          zone: '',
+          weight: 1,
+          incarnation: 1,
+          clusterId: '',
+          epoch: 0,
+        };
         client.register({ ...request, view: undefined }, (error, answer) =>
           error === null ? resolve(answer) : reject(error),
         );
@@ -210,7 +241,8 @@ class Fleet {
     if (next === null || next.epoch <= (this.view?.epoch ?? -1)) return;
     this.view = next;
     this.epochs += 1;
-    if (next.change.phase === ChangePhase.Prime) for (const one of this.streams.keys()) this.beat(one);
+    if (next.change.phase === ChangePhase.Prime)
+      for (const one of this.streams.keys()) this.beat(one);
     if (next.change.phase === ChangePhase.Move) this.handOver(next);
   }
 
@@ -239,7 +271,20 @@ class Fleet {
     const epoch = this.view?.epoch ?? 0;
     const nothing = [] as const;
     const counts = [{ to: 1, recordsPlanned: 0, recordsSent: 0, bytesPlanned: 0, bytesSent: 0 }];
-    const beat = new Heartbeat(ordinal, 1, epoch, 100, 10_000, 33, counts, false, nothing, nothing, nothing, nothing);
+    const beat = new Heartbeat(
+      ordinal,
+      1,
+      epoch,
+      100,
+      10_000,
+      33,
+      counts,
+      false,
+      nothing,
+      nothing,
+      nothing,
+      nothing,
+    );
     this.streams.get(ordinal)?.write(leaderMessageToWire(beat));
   }
 }

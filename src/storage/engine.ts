@@ -50,9 +50,12 @@ export interface EnginePorts {
   readonly onFatal: (error: StorageError) => void;
 }
 
-type Operation =
-  | { readonly type: 'put'; readonly key: Buffer; readonly value: Buffer }
-  | { readonly type: 'del'; readonly key: Buffer };
+interface Put {
+  readonly type: 'put';
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+type Operation = Put | { readonly type: 'del'; readonly key: Buffer };
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
 const DRAIN_DELAY_MS = 50;
@@ -339,21 +342,23 @@ export class Engine implements StateStore {
 
   /** Rows and the exact counts of their buckets in one batch: a crash never parts them. */
   private async writeLayer(layer: Layer, sync: boolean): Promise<void> {
-    const batch: Operation[] = [];
+    // A batch of the engine itself: a list of operations is copied twice more on the way there.
+    const batch = this.database.batch();
     for (const [bucket, { records }] of layer.buckets) {
       for (const [key, record] of records) {
         const rowKey = recordKey(bucket, key);
-        if (record === null) batch.push({ type: 'del', key: rowKey });
-        else batch.push({ type: 'put', key: rowKey, value: encodeRecord(rowKey, record) });
+        if (record === null) batch.del(rowKey);
+        else batch.put(rowKey, encodeRecord(rowKey, record));
       }
-      batch.push(countsRow(bucket, this.counts(bucket), false));
+      const counts = countsRow(bucket, this.counts(bucket), false);
+      batch.put(counts.key, counts.value);
     }
     // The counts above are those of this layer: taken before anything can be written after it.
     const stored = [...layer.buckets.keys()].map(
       (bucket) => [bucket, this.counts(bucket).records] as const,
     );
     await this.clearRows(layer, sync);
-    await this.database.batch(batch, { sync });
+    await batch.write({ sync });
     for (const [bucket, records] of stored) this.storedRecords.set(bucket, records);
   }
 
@@ -385,7 +390,7 @@ export class Engine implements StateStore {
   }
 }
 
-function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Operation {
+function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Put {
   const key = countsKey(bucket);
   return { type: 'put', key, value: encodeCounts(key, { ...counts, clearing }) };
 }
