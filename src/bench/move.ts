@@ -2,6 +2,7 @@ import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
 import { MemberState } from '../core/view.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
+import { measureBare } from './bare.js';
 import { quantile } from './load.js';
 
 const SERVERS = 3;
@@ -153,6 +154,14 @@ export async function measureMove(
     await client.admin.drainServer(fourth.ports?.id ?? '', { undo: true });
     const unlimited = await settled(cluster, SERVERS + 1);
     tell('join without a limit, without load', unlimited, again, say);
+    await cluster.killAll();
+    const bare = await measureBare(Math.round(records * 0.75), VALUE_BYTES);
+    const { bytesMoved = 0, elapsedMs = 1 } = unlimited.viewChange ?? {};
+    const share = (bytesMoved / elapsedMs) * 1000;
+    say(
+      `  a bare stream of as many bytes into the same engine: ${(bare / 2 ** 20).toFixed(1)} MiB/s;` +
+        ` the transfer reaches ${(share / bare).toFixed(2)} of it`,
+    );
     say(
       `${load.samples.length} operations, ${load.failures.length} failed, ${load.stale.length} ` +
         'reads out of order',
@@ -179,7 +188,6 @@ function tell(
   const [records, bytes] = [sum((move) => move.records), sum((move) => move.bytes)];
   const seconds = elapsedMs / 1000;
   const speed = (bytesMoved / 2 ** 20 / seconds).toFixed(1);
-  const over = (fact: number, told: number): string => ((fact / told - 1) * 100).toFixed(2);
   say(`${what}: ${replicasMoved} bucket copies, least possible ${replicasLeast}`);
   say(
     `  ${recordsMoved} records, ${(bytesMoved / 2 ** 20).toFixed(1)} MiB in ` +
@@ -190,6 +198,11 @@ function tell(
     `  preview: ${records} records (fact ${over(recordsMoved, records)} %), ${bytes} bytes ` +
       `(${over(bytesMoved, bytes)} %), ${preview.seconds.toFixed(1)} s (${over(seconds, preview.seconds)} %)`,
   );
+}
+
+/** How far a fact is over what was told, in percent. */
+function over(fact: number, told: number): string {
+  return ((fact / told - 1) * 100).toFixed(2);
 }
 
 function p99(samples: readonly Sample[], fromMs: number, toMs: number): number {

@@ -172,10 +172,15 @@ export class CatchUp {
    * counts does not: commits wait for it.
    */
   private held(follower: Follower): boolean {
-    const { rows, parameters, change } = this.host.view;
+    const { parameters, change } = this.host.view;
     if (follower.counted) return false;
     if (!parameters.rebalancePaused && change.phase !== ChangePhase.Prime) return false;
-    const row = rows[this.primary.bucket.id];
+    return this.moves;
+  }
+
+  /** The bucket has all its replicas: the rate is for it. What was lost is rebuilt at once (D2). */
+  private get moves(): boolean {
+    const row = this.host.view.rows[this.primary.bucket.id];
     return row !== undefined && onlyMoves(row);
   }
 
@@ -262,16 +267,20 @@ export class CatchUp {
   private readChunk(follower: Follower, transfer: Transfer): void {
     const { host, primary } = this;
     const { bucket } = primary;
-    if (host.transferBudget() < 0 || this.held(follower)) {
+    const { moves } = this;
+    if ((moves && host.transferBudget() < 0) || this.held(follower)) {
       transfer.waiting = true;
       return;
     }
     transfer.waiting = false;
     const { chunkBytes } = host.settings;
     // Many transfers read at the same time: none may count on what another one takes.
-    host.charge(chunkBytes);
+    const charge = (bytes: number): void => {
+      if (moves) host.charge(bytes);
+    };
+    charge(chunkBytes);
     const token = host.expect((completion) => {
-      host.charge((completion.type === 'scanned' ? sizeOf(completion.records) : 0) - chunkBytes);
+      charge((completion.type === 'scanned' ? sizeOf(completion.records) : 0) - chunkBytes);
       if (follower.transfer !== transfer) return;
       if (completion.type === 'damaged') {
         // Another replica will be the primary; if there is none, this is tried again.
