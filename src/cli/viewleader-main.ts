@@ -69,7 +69,7 @@ export function main(argv: string[]): Promise<number> {
     .addOption(
       setting('--rebalance-rate <size>', 'most that a server sends in a second; 0: no limit')
         .argParser(parseSize)
-        .default(parseSize('2MiB'), '2MiB'),
+        .default(parseSize('1MiB'), '1MiB'),
     )
     .addOption(
       setting('--recover', "rebuild a lost view from the servers' copies, at a higher epoch"),

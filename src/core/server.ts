@@ -45,6 +45,10 @@ import {
   type View,
 } from './view.js';
 
+/** Bytes for learners that may leave at once: as many as the rate gives in this time, s. */
+const BURST_S = 0.1;
+/** After so long without a transfer the next ones begin slowly. */
+const COLD_AFTER_MS = 1000;
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
 
@@ -102,6 +106,9 @@ export class StorageServer implements Host {
   /** To whom, and when, the present view was last shown. */
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
   private transfers = 0;
+  /** How many there may be: few at first, since a server that just started is slow (V4). */
+  private permits = 1;
+  private transferMs = -Infinity;
   private budget = 0;
   private beaconMs = -Infinity;
   private tickMs: number;
@@ -368,13 +375,16 @@ export class StorageServer implements Host {
   }
 
   beginTransfer(): boolean {
-    if (this.transfers >= this.settings.transfersAtOnce) return false;
+    if (this.transfers === 0 && this.now - this.transferMs > COLD_AFTER_MS) this.permits = 1;
+    if (this.transfers >= this.permits) return false;
     this.transfers += 1;
     return true;
   }
 
   endTransfer(): void {
     this.transfers -= 1;
+    this.transferMs = this.now;
+    this.permits = Math.min(this.permits + 1, this.settings.transfersAtOnce);
   }
 
   private enter(now: number, outbox: Outbox): void {
@@ -582,6 +592,7 @@ export class StorageServer implements Host {
 
   private refill(elapsedMs: number): void {
     const rate = this.view.parameters.rebalanceRateBytes;
-    this.budget = Math.min(rate, this.budget + (rate * elapsedMs) / 1000);
+    const burst = Math.max(rate * BURST_S, this.settings.chunkBytes);
+    this.budget = Math.min(burst, this.budget + (rate * elapsedMs) / 1000);
   }
 }
