@@ -49,6 +49,9 @@ import {
 const BURST_S = 0.1;
 /** After so long without a transfer the next ones begin slowly. */
 const COLD_AFTER_MS = 1000;
+/** Until then the rate grows, from a small share of it on. */
+const WARM_UP_MS = 5000;
+const LEAST_WARM = 0.05;
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
 
@@ -109,6 +112,8 @@ export class StorageServer implements Host {
   /** How many there may be: few at first, since a server that just started is slow (V4). */
   private permits = 1;
   private transferMs = -Infinity;
+  /** When the first transfer after a pause began. */
+  private coldMs = -Infinity;
   private budget = 0;
   private beaconMs = -Infinity;
   private tickMs: number;
@@ -375,7 +380,10 @@ export class StorageServer implements Host {
   }
 
   beginTransfer(): boolean {
-    if (this.transfers === 0 && this.now - this.transferMs > COLD_AFTER_MS) this.permits = 1;
+    if (this.transfers === 0 && this.now - this.transferMs > COLD_AFTER_MS) {
+      this.permits = 1;
+      this.coldMs = this.now;
+    }
     if (this.transfers >= this.permits) return false;
     this.transfers += 1;
     return true;
@@ -591,7 +599,8 @@ export class StorageServer implements Host {
   }
 
   private refill(elapsedMs: number): void {
-    const rate = this.view.parameters.rebalanceRateBytes;
+    const warm = Math.min(1, Math.max(LEAST_WARM, (this.now - this.coldMs) / WARM_UP_MS));
+    const rate = this.view.parameters.rebalanceRateBytes * warm;
     const burst = Math.max(rate * BURST_S, this.settings.chunkBytes);
     this.budget = Math.min(burst, this.budget + (rate * elapsedMs) / 1000);
   }
