@@ -24,7 +24,7 @@ const mayImport: Record<string, readonly string[]> = {
   dashboard: [],
   checkers: ['core'],
   sim: ['checkers', 'wire', 'core'],
-  bench: ['cli', 'client', 'wire', 'core'],
+  bench: ['cli', 'client', 'transport', 'wire', 'storage', 'core'],
   chaos: ['checkers', 'cli', 'client', 'core'],
 };
 

@@ -159,8 +159,8 @@ export async function measureMove(
     const { bytesMoved = 0, elapsedMs = 1 } = unlimited.viewChange ?? {};
     const share = (bytesMoved / elapsedMs) * 1000;
     say(
-      `  a bare stream of as many bytes into the same engine: ${(bare / 2 ** 20).toFixed(1)} MiB/s;` +
-        ` the transfer reaches ${(share / bare).toFixed(2)} of it`,
+      `  a bare stream of as many bytes into the same engine: ${(bare / 2 ** 20).toFixed(1)} ` +
+        `MiB/s; the transfer reaches ${(share / bare).toFixed(2)} of it`,
     );
     say(
       `${load.samples.length} operations, ${load.failures.length} failed, ${load.stale.length} ` +
@@ -196,7 +196,8 @@ function tell(
   if (records === 0) return;
   say(
     `  preview: ${records} records (fact ${over(recordsMoved, records)} %), ${bytes} bytes ` +
-      `(${over(bytesMoved, bytes)} %), ${preview.seconds.toFixed(1)} s (${over(seconds, preview.seconds)} %)`,
+      `(${over(bytesMoved, bytes)} %), ${preview.seconds.toFixed(1)} s ` +
+      `(${over(seconds, preview.seconds)} %)`,
   );
 }
 

@@ -1,7 +1,7 @@
 import { ChangePhase, type View } from '../core/view.js';
 import type { Violation } from './history.js';
 
-/** V4: at rest every view change is done, its counts match, and every replica is where it should. */
+/** V4: at rest every view change is done, its counts match, and every replica is there. */
 export function checkChanges({ change, rows }: View): Violation[] {
   const found: Violation[] = [];
   const report = (what: string): void => void found.push({ promise: 'V4', what, keys: [] });

@@ -2,7 +2,7 @@ import type { Entry } from './entry.js';
 import type { BucketId, Key, Ordinal, Sequence } from './ids.js';
 import type { BucketMeta, LeaderMessage, PeerMessage } from './message.js';
 import type { Operation, Result, StoredRecord } from './operation.js';
-import type { View } from './view.js';
+import type { View, ViewDelta } from './view.js';
 
 /**
  * One record of a server's log. Everything durable goes through this one log, in this order:
@@ -11,7 +11,7 @@ import type { View } from './view.js';
  * - installed: the records of the bucket in the state store are those of a snapshot with `meta`;
  *   what the log said about the bucket before is void
  * - dropped: the bucket is not held here any more
- * - view: this view was adopted
+ * - view, viewDelta: this view is to be adopted
  */
 export type LogRecord =
   | {
@@ -24,7 +24,9 @@ export type LogRecord =
   | { readonly type: 'cut'; readonly bucket: BucketId; readonly sequence: Sequence }
   | { readonly type: 'installed'; readonly bucket: BucketId; readonly meta: BucketMeta }
   | { readonly type: 'dropped'; readonly bucket: BucketId }
-  | { readonly type: 'view'; readonly view: View };
+  | { readonly type: 'view'; readonly view: View }
+  /** Follows the view that was logged, or was in the checkpoint, before it. */
+  | { readonly type: 'viewDelta'; readonly delta: ViewDelta };
 
 /** Something is wrong with what is stored; people must hear of it (D7). */
 export interface Alarm {

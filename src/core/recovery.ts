@@ -2,7 +2,7 @@ import { Bucket } from './bucket.js';
 import type { BucketId, Sequence } from './ids.js';
 import type { BucketMeta } from './message.js';
 import type { LogRecord, StateStore } from './outbox.js';
-import type { View } from './view.js';
+import { applyDelta, type View, type ViewDelta } from './view.js';
 
 /** What a server knows when it starts. */
 export interface Recovered {
@@ -50,6 +50,10 @@ export class Recovery {
       if (this.view === null || record.view.epoch > this.view.epoch) this.view = record.view;
       return;
     }
+    if (record.type === 'viewDelta') {
+      this.replayDelta(record.delta);
+      return;
+    }
     if (position < (this.voidBefore.get(record.bucket) ?? 0)) return;
     const bucket = this.bucket(record.bucket);
     switch (record.type) {
@@ -83,6 +87,16 @@ export class Recovery {
       bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
     }
     return { view: this.view, buckets: this.buckets, gone };
+  }
+
+  private replayDelta(delta: ViewDelta): void {
+    if (this.view !== null && delta.toEpoch <= this.view.epoch) return;
+    const next = this.view === null ? null : applyDelta(this.view, delta);
+    if (next === null) {
+      const have = this.view?.epoch ?? 0;
+      throw new Error(`the log goes from view ${have} to ${delta.toEpoch}: a view is missing`);
+    }
+    this.view = next;
   }
 
   private replayEntry(bucket: Bucket, record: LogRecord & { type: 'entry' }): void {

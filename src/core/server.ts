@@ -34,6 +34,7 @@ import { Replicas } from './replicas.js';
 import { Reporter } from './reporter.js';
 import { Scrub } from './scrub.js';
 import { onPrepare, refuse } from './secondary.js';
+import { Throttle } from './throttle.js';
 import { objection } from './validate.js';
 import {
   applyDelta,
@@ -45,13 +46,6 @@ import {
   type View,
 } from './view.js';
 
-/** Bytes for learners that may leave at once: as many as the rate gives in this time, s. */
-const BURST_S = 0.1;
-/** After so long without a transfer the next ones begin slowly. */
-const COLD_AFTER_MS = 1000;
-/** Until then the rate grows, from a small share of it on. */
-const WARM_UP_MS = 5000;
-const LEAST_WARM = 0.05;
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
 
@@ -108,15 +102,8 @@ export class StorageServer implements Host {
   private readonly beaconed = new Set<Ordinal>();
   /** To whom, and when, the present view was last shown. */
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
-  private transfers = 0;
-  /** How many there may be: few at first, since a server that just started is slow (V4). */
-  private permits = 1;
-  private transferMs = -Infinity;
-  /** When the first transfer after a pause began. */
-  private coldMs = -Infinity;
-  private budget = 0;
+  private readonly throttle: Throttle;
   private beaconMs = -Infinity;
-  private tickMs: number;
   /** Operations of which an earlier attempt may have taken effect, or may still (D4). */
   private readonly doubted = new Map<number, Operation>();
 
@@ -130,7 +117,7 @@ export class StorageServer implements Host {
     this.self = identity.ordinal;
     this.incarnation = identity.incarnation;
     this.now = now;
-    this.tickMs = now;
+    this.throttle = new Throttle(settings, now);
     // A directory that never had a view cannot have answered anybody.
     this.lease = new Lease(recovered.view === null ? -Infinity : now);
     this.parking = new Parking(settings.parkedAtOnce);
@@ -197,8 +184,7 @@ export class StorageServer implements Host {
   /** Call every 10–50 ms. */
   tick(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
-    this.refill(now - this.tickMs);
-    this.tickMs = now;
+    this.throttle.tick(now, this.view.parameters);
     if (now - this.beaconMs >= this.view.parameters.leaseMs / 5) this.sendBeacons();
     for (const primary of this.replicas.primaries) primary.tick();
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
@@ -372,27 +358,19 @@ export class StorageServer implements Host {
   }
 
   transferBudget(): number {
-    return this.view.parameters.rebalanceRateBytes === 0 ? 1 : this.budget;
+    return this.throttle.left(this.view.parameters);
   }
 
   charge(bytes: number): void {
-    this.budget -= bytes;
+    this.throttle.charge(bytes);
   }
 
   beginTransfer(): boolean {
-    if (this.transfers === 0 && this.now - this.transferMs > COLD_AFTER_MS) {
-      this.permits = 1;
-      this.coldMs = this.now;
-    }
-    if (this.transfers >= this.permits) return false;
-    this.transfers += 1;
-    return true;
+    return this.throttle.begin(this.now);
   }
 
   endTransfer(): void {
-    this.transfers -= 1;
-    this.transferMs = this.now;
-    this.permits = Math.min(this.permits + 1, this.settings.transfersAtOnce);
+    this.throttle.end(this.now);
   }
 
   private enter(now: number, outbox: Outbox): void {
@@ -563,7 +541,9 @@ export class StorageServer implements Host {
     if (next.epoch <= newest.epoch) return;
     if (newest.clusterId !== '' && next.clusterId !== newest.clusterId) return;
     this.newest = next;
-    this.outbox.persist({ type: 'view', view: next });
+    // A whole view is large, and most epochs change a few rows.
+    if (message.delta === null) this.outbox.persist({ type: 'view', view: next });
+    else this.outbox.persist({ type: 'viewDelta', delta: message.delta });
     this.outbox.sendAfter(this.self, { type: 'adopt', view: next });
   }
 
@@ -596,12 +576,5 @@ export class StorageServer implements Host {
     for (const ordinal of peers) {
       this.outbox.send(ordinal, new Beacon(this.view.epoch, this.now));
     }
-  }
-
-  private refill(elapsedMs: number): void {
-    const warm = Math.min(1, Math.max(LEAST_WARM, (this.now - this.coldMs) / WARM_UP_MS));
-    const rate = this.view.parameters.rebalanceRateBytes * warm;
-    const burst = Math.max(rate * BURST_S, this.settings.chunkBytes);
-    this.budget = Math.min(burst, this.budget + (rate * elapsedMs) / 1000);
   }
 }

@@ -53,7 +53,7 @@ export interface RunningViewLeader {
 }
 
 const JOIN_WINDOW_MS = 500;
-const HANDOVER_WINDOW_MS = 200;
+const HANDOVER_WINDOW_MS = 1000;
 const STARTUP_GRACE_MS = 10_000;
 const STOP_MS = 1000;
 

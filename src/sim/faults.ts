@@ -62,7 +62,7 @@ const crashLeaderAtEpoch: Injector = (world, random) => {
 /** The worst moment for a server: it has just logged something of consequence. */
 const crashAtRecord: Injector = (world, random) => {
   const host = random.pick(world.hosts);
-  const type = random.pick(['dropped', 'installed', 'cut', 'view'] as const);
+  const type = random.pick(['dropped', 'installed', 'cut', 'viewDelta'] as const);
   const { process } = host;
   if (process === null) return `no server on host ${host.node} to kill`;
   process.onPersist = (record) => {
@@ -125,7 +125,8 @@ const changeView: Injector = (world, random) => {
   world.leader.changeView(chosen.map(({ disk }) => disk.id));
   const afterMs = random.pick([100, 1_000, 4_000]);
   world.clock.after(afterMs, () => world.leader.changeView(world.hosts.map(({ disk }) => disk.id)));
-  return `hosts ${chosen.map(({ node }) => node).join(', ')} are to hold the data for ${afterMs} ms`;
+  const names = chosen.map(({ node }) => node).join(', ');
+  return `hosts ${names} are to hold the data for ${afterMs} ms`;
 };
 
 /** Where there are shards; otherwise it is refused. */

@@ -38,7 +38,7 @@ export class SimulatedLog {
   /** Flushes begun before a crash do not count after it. */
   private crashes = 0;
   private readonly index = new Map<BucketId, Map<Sequence, Indexed>>();
-  private newestView = { position: 0, epoch: 0 };
+  private views: { readonly position: number; readonly epoch: Epoch }[] = [];
 
   constructor(
     private readonly clock: Clock,
@@ -86,7 +86,7 @@ export class SimulatedLog {
   /** Where a replay onto the state of `metas` and a view of `epoch` must start. */
   replayFrom(metas: ReadonlyMap<BucketId, BucketMeta>, epoch: Epoch): number {
     let first = this.end;
-    if (this.newestView.epoch > epoch) first = Math.min(first, this.newestView.position);
+    for (const view of this.views) if (view.epoch > epoch) first = Math.min(first, view.position);
     for (const [bucket, entries] of this.index) {
       const applied = metas.get(bucket)?.sequence ?? 0;
       for (const [sequence, { position }] of entries) {
@@ -100,6 +100,7 @@ export class SimulatedLog {
   truncateBefore(position: number): void {
     if (position <= this.start) return;
     this.records.splice(0, position - this.start);
+    this.views = this.views.filter((view) => view.position >= position);
     this.start = position;
     for (const entries of this.index.values()) {
       for (const [sequence, held] of entries)
@@ -116,7 +117,7 @@ export class SimulatedLog {
     this.records.length = kept - this.start;
     this.durableEnd = this.end;
     this.index.clear();
-    this.newestView = { position: 0, epoch: 0 };
+    this.views = [];
     this.replay(this.start, (position, record) => this.note(record, position));
   }
 
@@ -140,9 +141,9 @@ export class SimulatedLog {
   }
 
   private note(record: LogRecord, position: number): void {
-    if (record.type === 'view') {
-      const { epoch } = record.view;
-      if (epoch > this.newestView.epoch) this.newestView = { position, epoch };
+    if (record.type === 'view' || record.type === 'viewDelta') {
+      const epoch = record.type === 'view' ? record.view.epoch : record.delta.toEpoch;
+      this.views.push({ position, epoch });
       return;
     }
     if (record.type === 'dropped' || record.type === 'installed') {

@@ -19,13 +19,14 @@ interface BucketIndex {
 /** Bucket → sequence → position of the entry that holds it, for the retained log. */
 export class LogIndex {
   private readonly buckets = new Map<BucketId, BucketIndex>();
-  private newestView: { position: number; epoch: Epoch } | null = null;
+  /** Of the views and deltas that no checkpoint has, in the order of their epochs. */
+  private views: { readonly position: number; readonly epoch: Epoch }[] = [];
 
   /** Takes in the record at `position`; records come in log order. */
   note(head: RecordHead, position: number): void {
-    if (head.type === 'view') {
-      if (head.sequence > (this.newestView?.epoch ?? -1)) {
-        this.newestView = { position, epoch: head.sequence };
+    if (head.type === 'view' || head.type === 'viewDelta') {
+      if (head.sequence > (this.views.at(-1)?.epoch ?? -1)) {
+        this.views.push({ position, epoch: head.sequence });
       }
       return;
     }
@@ -97,7 +98,9 @@ export class LogIndex {
     const need = (at: number | undefined): void => {
       if (at !== undefined && at >= from && at < position) position = at;
     };
-    if (this.newestView !== null && this.newestView.epoch > epoch) need(this.newestView.position);
+    // A delta needs what it follows: everything from the first one on.
+    this.views = this.views.filter((view) => view.epoch > epoch);
+    need(this.views[0]?.position);
     for (const [bucket, index] of this.buckets) {
       need(index.replaced?.position);
       if (index.first === null) continue;

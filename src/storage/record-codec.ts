@@ -7,19 +7,19 @@ import type { BucketMeta, DedupResult, DedupRow } from '../core/message.js';
 import type { LogRecord } from '../core/outbox.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { StorageError } from './storage-error.js';
-import { readView, writeView } from './view-codec.js';
+import { readView, readViewDelta, writeView, writeViewDelta } from './view-codec.js';
 
 /** First byte of every record. A change of the layout below needs a new number. */
 const FORMAT = 1;
 
-const TYPE_NUMBERS = { entry: 1, cut: 2, installed: 3, dropped: 4, view: 5 } as const;
-const TYPES = ['', 'entry', 'cut', 'installed', 'dropped', 'view'] as const;
+const TYPE_NUMBERS = { entry: 1, cut: 2, installed: 3, dropped: 4, view: 5, viewDelta: 6 } as const;
+const TYPES = ['', 'entry', 'cut', 'installed', 'dropped', 'view', 'viewDelta'] as const;
 
 /** What the log's index needs of a record; cheap to read. Fields that do not apply are 0. */
 export interface RecordHead {
   readonly type: LogRecord['type'];
   readonly bucket: BucketId;
-  /** Of an entry and a cut; of an installed bucket its meta's; of a view its epoch. */
+  /** Of an entry and a cut; of an installed bucket its meta's; of a view or delta its epoch. */
   readonly sequence: Sequence;
 }
 
@@ -41,6 +41,9 @@ export function writeRecord(out: ByteWriter, record: LogRecord): void {
     case 'view':
       writeView(out, record.view);
       break;
+    case 'viewDelta':
+      writeViewDelta(out, record.delta);
+      break;
     case 'cut':
     case 'dropped':
       break;
@@ -59,6 +62,8 @@ export function headOf(record: LogRecord): RecordHead {
       return { type: 'dropped', bucket: record.bucket, sequence: 0 };
     case 'view':
       return { type: 'view', bucket: 0, sequence: record.view.epoch };
+    case 'viewDelta':
+      return { type: 'viewDelta', bucket: 0, sequence: record.delta.toEpoch };
   }
 }
 
@@ -84,6 +89,8 @@ export function readRecord(payload: Buffer): LogRecord {
         return { type, bucket };
       case 'view':
         return { type, view: readView(input) };
+      case 'viewDelta':
+        return { type, delta: readViewDelta(input) };
     }
   });
 }

@@ -5,6 +5,7 @@ import type {
   MemberState,
   View,
   ViewChange,
+  ViewDelta,
   ViewParameters,
 } from '../core/view.js';
 import type { ByteReader, ByteWriter } from './bytes.js';
@@ -29,6 +30,36 @@ export function readView(input: ByteReader): View {
     members: new Map(input.list(() => readMember(input)).map((member) => [member.ordinal, member])),
     rows: input.list(() => readRow(input)),
     change: readChange(input),
+    reason: input.text(),
+    atMs: input.number(),
+  };
+}
+
+/** The same parts as in a view; what did not change is left out. */
+export function writeViewDelta(out: ByteWriter, delta: ViewDelta): void {
+  out.text(delta.clusterId);
+  out.number(delta.fromEpoch);
+  out.number(delta.toEpoch);
+  out.list(delta.parameters === null ? [] : [delta.parameters], (one) => writeParameters(out, one));
+  out.list(delta.members, (member) => writeMember(out, member));
+  out.list([...delta.rows], ([bucket, row]) => {
+    out.u32(bucket);
+    writeRow(out, row);
+  });
+  out.list(delta.change === null ? [] : [delta.change], (change) => writeChange(out, change));
+  out.text(delta.reason);
+  out.number(delta.atMs);
+}
+
+export function readViewDelta(input: ByteReader): ViewDelta {
+  return {
+    clusterId: input.text(),
+    fromEpoch: input.number(),
+    toEpoch: input.number(),
+    parameters: input.list(() => readParameters(input))[0] ?? null,
+    members: input.list(() => readMember(input)),
+    rows: new Map(input.list(() => [input.u32(), readRow(input)] as const)),
+    change: input.list(() => readChange(input))[0] ?? null,
     reason: input.text(),
     atMs: input.number(),
   };

@@ -12,7 +12,7 @@ import { PrepareList } from '../../src/core/prepare-list.js';
 import { Recovery } from '../../src/core/recovery.js';
 import { Code, CODES } from '../../src/core/refusal.js';
 import { tidied, withAdmitted, withoutDown, withTarget } from '../../src/core/view-change.js';
-import { MapStore, rowOf } from './cluster.js';
+import { MapStore, rowOf, viewOf } from './cluster.js';
 
 describe('refusals', () => {
   test('every code has a name, a gRPC status, an exit code and, unless it is Ok, a hint', () => {
@@ -275,6 +275,20 @@ describe('recovery', () => {
     const bucket = recover(store, ...records).buckets.get(1);
     expect(bucket?.commitPoint).toBe(9);
     expect(textOf(store)).toBe('snapshot');
+  });
+
+  test('deltas of the view follow each other, and a missing one is noticed', () => {
+    const whole = viewOf(3, rowOf(3, [1, 2]), [1, 2]);
+    const delta = (toEpoch: number): LogRecord => {
+      const fields = { fromEpoch: toEpoch - 1, toEpoch, rows: new Map(), members: [] };
+      const next = { clusterId: 'test', parameters: null, change: null, reason: '', atMs: 0 };
+      return { type: 'viewDelta', delta: { ...next, ...fields } };
+    };
+    const store = new MapStore();
+    const view: LogRecord = { type: 'view', view: whole };
+    expect(recover(store, view, delta(4), delta(5)).view).toMatchObject({ epoch: 5 });
+    expect(recover(store, view, delta(3), delta(4)).view).toMatchObject({ epoch: 4 });
+    expect(() => recover(store, view, delta(5))).toThrow(/from view 3 to 5/);
   });
 
   test('doing it twice is the same as doing it once', () => {

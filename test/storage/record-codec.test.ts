@@ -5,7 +5,7 @@ import { Entry, EntryKind } from '../../src/core/entry.js';
 import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { ChangePhase, MemberState } from '../../src/core/view.js';
-import type { View } from '../../src/core/view.js';
+import type { View, ViewDelta } from '../../src/core/view.js';
 import { ByteWriter } from '../../src/storage/bytes.js';
 import {
   decodeMeta,
@@ -89,52 +89,63 @@ const member = fc.record({
   drained: fc.boolean(),
   shard: small,
 });
+const parameters = fc.record({
+  bucketCount: small,
+  replicaCount: small,
+  minInSync: small,
+  policy: text,
+  shardCount: small,
+  shardSpread: text,
+  leaseMs: count,
+  graceMs: count,
+  rebalanceRateBytes: count,
+  rateSteered: fc.boolean(),
+  rebalancePaused: fc.boolean(),
+});
+const row = fc.record({
+  epoch: count,
+  replicas: ordinals,
+  target: ordinals,
+  floor: small,
+  founded: count,
+  before: ordinals,
+});
+const change = fc.record({
+  number: count,
+  planned: count,
+  phase: fc.constantFrom(...Object.values(ChangePhase)),
+  cancelled: fc.boolean(),
+  replicasPlanned: small,
+  replicasMoved: small,
+  replicasLeast: small,
+  recordsExpected: count,
+  bytesExpected: count,
+  recordsSent: count,
+  recordsTaken: count,
+  bytesSent: count,
+  beganAtMs: count,
+  endedAtMs: count,
+});
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
   epoch: count,
-  parameters: fc.record({
-    bucketCount: small,
-    replicaCount: small,
-    minInSync: small,
-    policy: text,
-    shardCount: small,
-    shardSpread: text,
-    leaseMs: count,
-    graceMs: count,
-    rebalanceRateBytes: count,
-    rateSteered: fc.boolean(),
-    rebalancePaused: fc.boolean(),
-  }),
+  parameters,
   members: fc
     .uniqueArray(member, { selector: ({ ordinal }) => ordinal, maxLength: 3 })
     .map((members) => new Map(members.map((each) => [each.ordinal, each]))),
-  rows: fc.array(
-    fc.record({
-      epoch: count,
-      replicas: ordinals,
-      target: ordinals,
-      floor: small,
-      founded: count,
-      before: ordinals,
-    }),
-    { maxLength: 4 },
-  ),
-  change: fc.record({
-    number: count,
-    planned: count,
-    phase: fc.constantFrom(...Object.values(ChangePhase)),
-    cancelled: fc.boolean(),
-    replicasPlanned: small,
-    replicasMoved: small,
-    replicasLeast: small,
-    recordsExpected: count,
-    bytesExpected: count,
-    recordsSent: count,
-    recordsTaken: count,
-    bytesSent: count,
-    beganAtMs: count,
-    endedAtMs: count,
-  }),
+  rows: fc.array(row, { maxLength: 4 }),
+  change,
+  reason: text,
+  atMs: count,
+});
+const delta: fc.Arbitrary<ViewDelta> = fc.record({
+  clusterId: text,
+  fromEpoch: count,
+  toEpoch: count,
+  parameters: fc.option(parameters),
+  members: fc.array(member, { maxLength: 3 }),
+  rows: fc.array(fc.tuple(small, row), { maxLength: 4 }).map((rows) => new Map(rows)),
+  change: fc.option(change),
   reason: text,
   atMs: count,
 });
@@ -145,6 +156,7 @@ const record: fc.Arbitrary<LogRecord> = fc.oneof(
   fc.record({ type: fc.constant('installed' as const), bucket, meta }),
   fc.record({ type: fc.constant('dropped' as const), bucket }),
   fc.record({ type: fc.constant('view' as const), view }),
+  fc.record({ type: fc.constant('viewDelta' as const), delta }),
 );
 
 function encode(each: LogRecord): Buffer {

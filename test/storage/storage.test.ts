@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
+import { asDelta } from '../../src/core/view-recovery.js';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { DEFAULT_ENGINE_SETTINGS } from '../../src/storage/engine.js';
 import { openStorage } from '../../src/storage/storage.js';
@@ -97,6 +98,7 @@ describe('storage', () => {
       { type: 'installed', bucket: 5, meta: meta(9) },
       { type: 'dropped', bucket: 5 },
       { type: 'view', view: view(7) },
+      { type: 'viewDelta', delta: asDelta(view(7)) },
     ];
     for (const record of holds) {
       const path = await temporaryDirectory();
@@ -111,6 +113,20 @@ describe('storage', () => {
       expect(await replayed(storage)).toEqual([]);
       await storage.close();
     }
+  });
+
+  test('of deltas all are kept that follow the view of the checkpoint', async () => {
+    const path = await temporaryDirectory();
+    let storage = await open(path);
+    const deltas = [7, 8, 9].map((epoch): LogRecord => {
+      const delta = { ...asDelta(view(epoch)), fromEpoch: epoch - 1 };
+      return { type: 'viewDelta', delta };
+    });
+    await append(storage, ...deltas);
+    await storage.checkpoint(new Map(), view(7));
+    storage = await reopened(storage, path);
+    expect(await replayed(storage)).toEqual(deltas.slice(1));
+    await storage.close();
   });
 
   test('a checkpoint while entries come in replays them all', async () => {
