@@ -16,7 +16,7 @@ import {
   type ViewDelta,
   type ViewParameters,
 } from '../core/view.js';
-import { channelOptions, insecure } from '../transport/channel.js';
+import { insecure, leaderChannelOptions } from '../transport/channel.js';
 import { leaderMessageToWire } from '../wire/convert-leader.js';
 import {
   viewFromWire,
@@ -179,29 +179,35 @@ class Fleet {
   constructor(private readonly leader: string) {}
 
   async join(ordinals: readonly number[]): Promise<void> {
-    for (const ordinal of ordinals) {
-      const { id, address } = memberOf(ordinal);
-      const client = this.clientFor(this.streams.size);
-      const response = await new Promise<RegisterResponse>((resolve, reject) => {
-        const request = {
-          id,
-          address,
-          zone: '',
-          weight: 1,
-          incarnation: 1,
-          clusterId: '',
-          epoch: 0,
-        };
-        client.register({ ...request, view: undefined }, (error, answer) =>
-          error === null ? resolve(answer) : reject(error),
-        );
-      });
-      if (response.view !== undefined && (this.view?.epoch ?? -1) < response.view.epoch) {
-        this.view = viewFromWire(response.view);
-      }
-      this.open(client, response.ordinal);
-    }
+    const left = [...ordinals];
+    const registrar = async (): Promise<void> => {
+      for (let one = left.shift(); one !== undefined; one = left.shift()) await this.register(one);
+    };
+    await Promise.all(Array.from({ length: SHARING }, registrar));
     this.beating ??= setInterval(() => this.beatSome(), HEARTBEAT_MS / 10);
+  }
+
+  private async register(ordinal: number): Promise<void> {
+    const { id, address } = memberOf(ordinal);
+    const client = this.clientFor(this.streams.size);
+    const response = await new Promise<RegisterResponse>((resolve, reject) => {
+      const request = {
+        id,
+        address,
+        zone: '',
+        weight: 1,
+        incarnation: 1,
+        clusterId: '',
+        epoch: 0,
+      };
+      client.register({ ...request, view: undefined }, (error, answer) =>
+        error === null ? resolve(answer) : reject(error),
+      );
+    });
+    if (response.view !== undefined && (this.view?.epoch ?? -1) < response.view.epoch) {
+      this.view = viewFromWire(response.view);
+    }
+    this.open(client, response.ordinal);
   }
 
   close(): void {
@@ -212,7 +218,7 @@ class Fleet {
 
   private clientFor(index: number): LeaderServiceClient {
     const at = Math.floor(index / SHARING);
-    this.clients[at] ??= new LeaderServiceClient(this.leader, insecure(), channelOptions());
+    this.clients[at] ??= new LeaderServiceClient(this.leader, insecure(), leaderChannelOptions());
     return this.clients[at];
   }
 

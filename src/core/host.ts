@@ -28,7 +28,7 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   heartbeatIntervalMs: 250,
   resendMs: 200,
   intentAgeMs: 500,
-  transfersAtOnce: 6,
+  transfersAtOnce: 8,
   chunkBytes: 64 * 1024,
   digestEveryMs: 10_000,
   parkedAtOnce: 100_000,

@@ -60,11 +60,6 @@ export type RegisterAnswer =
     }
   | { readonly ok: false; readonly code: string; readonly message: string };
 
-export interface LeaderAck {
-  readonly type: 'ack';
-  readonly epoch: Epoch;
-}
-
 export interface LeaderRefusal {
   readonly type: 'refusal';
   readonly code: string;
@@ -76,7 +71,7 @@ export interface LeaderOutbox {
   /** Make the view durable, then tell everybody; nobody hears of it before (V1). */
   publish(delta: ViewDelta, view: View): void;
   /** After everything published so far is durable. */
-  send(to: Ordinal, message: ViewUpdate | LeaderAck | LeaderRefusal): void;
+  send(to: Ordinal, message: ViewUpdate | LeaderRefusal): void;
 }
 
 /** Rows whose primary is swapped in one epoch. */
@@ -96,6 +91,9 @@ export class ViewLeader {
   private readonly leaving = new Set<Ordinal>();
   /** What made the present view of the one before. */
   private lastDelta: ViewDelta | null = null;
+  /** The present view, and what was last changed, as they are told. */
+  private whole: ViewUpdate | null = null;
+  private newest: ViewUpdate | null = null;
   private readonly change: CountedChange;
   /** The draft's revision at which everything was in its place. */
   private settledAt = -1;
@@ -235,7 +233,9 @@ export class ViewLeader {
   /** What brings a server with that epoch to the present view. */
   updateFor(epoch: Epoch): ViewUpdate {
     const last = this.lastDelta;
-    return last?.fromEpoch === epoch ? new ViewUpdate(null, last) : this.wholeView();
+    if (last?.fromEpoch !== epoch) return this.wholeView();
+    if (this.newest?.delta !== last) this.newest = new ViewUpdate(null, last);
+    return this.newest;
   }
 
   status(now: number): LeaderStatus {
@@ -251,8 +251,11 @@ export class ViewLeader {
     });
   }
 
+  /** The same object for all who are behind: it is encoded once. */
   private wholeView(): ViewUpdate {
-    return new ViewUpdate(this.draft.view, null);
+    const { view } = this.draft;
+    if (this.whole?.view !== view) this.whole = new ViewUpdate(view, null);
+    return this.whole;
   }
 
   private onHeartbeat(from: Ordinal, beat: Heartbeat, now: number, outbox: LeaderOutbox): void {
@@ -262,6 +265,7 @@ export class ViewLeader {
       outbox.send(from, { type: 'refusal', code: 'REGISTER_AGAIN', message });
       return;
     }
+    const before = this.reports.get(from);
     this.reports.set(from, beat);
     for (const count of beat.census) this.census.set(count.bucket, count);
     this.takeUnheard(from, beat.unheard, now);
@@ -271,9 +275,9 @@ export class ViewLeader {
       this.detector.heard(from, now);
       if (member.state !== MemberState.Up) this.welcomeBack(member, now);
     }
-    const { epoch } = this.draft.view;
-    if (beat.epoch < epoch) outbox.send(from, this.updateFor(beat.epoch));
-    else outbox.send(from, { type: 'ack', epoch });
+    // Every update was sent as it was made. One that says twice that it is behind has missed it.
+    const isBehind = beat.epoch < this.draft.view.epoch && beat.epoch === before?.epoch;
+    if (isBehind) outbox.send(from, this.updateFor(beat.epoch));
   }
 
   private onReconfigure(from: Ordinal, request: Reconfigure, now: number): void {

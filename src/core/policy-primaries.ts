@@ -10,26 +10,28 @@ export function balancePrimaries(
   sets: Ordinal[][],
   previous: PlacementTable | null,
 ): void {
-  const counts = new Map<Ordinal, number>(servers.map(({ ordinal }) => [ordinal, 0]));
+  const led = new Map<Ordinal, Set<number>>(servers.map(({ ordinal }) => [ordinal, new Set()]));
   for (const [bucket, set] of sets.entries()) {
     const former = previous?.[bucket]?.[0];
     if (former !== undefined && set.includes(former)) lead(set, former);
     const head = set[0];
-    if (head !== undefined) counts.set(head, (counts.get(head) ?? 0) + 1);
+    if (head !== undefined) led.get(head)?.add(bucket);
   }
+  const counts = new Map(Array.from(led, ([ordinal, buckets]) => [ordinal, buckets.size]));
   const quota = quotas(servers, sets.length, sets.length, counts);
-  const over = (ordinal: Ordinal): number => (counts.get(ordinal) ?? 0) - (quota.get(ordinal) ?? 0);
+  const over = (ordinal: Ordinal): number =>
+    (led.get(ordinal)?.size ?? 0) - (quota.get(ordinal) ?? 0);
   for (const { ordinal } of servers) {
     while (over(ordinal) > 0) {
-      const chain = chainFrom(ordinal, sets, (other) => over(other) < 0);
+      const chain = chainFrom(ordinal, sets, led, (other) => over(other) < 0);
       if (chain === null) break;
       for (const { bucket, to } of chain) {
         const set = sets[bucket];
         const from = set?.[0];
         if (set === undefined || from === undefined) continue;
         lead(set, to);
-        counts.set(from, (counts.get(from) ?? 0) - 1);
-        counts.set(to, (counts.get(to) ?? 0) + 1);
+        led.get(from)?.delete(bucket);
+        led.get(to)?.add(bucket);
       }
     }
   }
@@ -47,16 +49,9 @@ interface Step {
 function chainFrom(
   start: Ordinal,
   sets: readonly Ordinal[][],
+  led: ReadonlyMap<Ordinal, ReadonlySet<number>>,
   wanting: (ordinal: Ordinal) => boolean,
 ): Step[] | null {
-  const led = new Map<Ordinal, number[]>();
-  for (const [bucket, set] of sets.entries()) {
-    const head = set[0];
-    if (head === undefined) continue;
-    const list = led.get(head);
-    if (list === undefined) led.set(head, [bucket]);
-    else list.push(bucket);
-  }
   const cameBy = new Map<Ordinal, { from: Ordinal; bucket: number }>();
   const queue: Ordinal[] = [start];
   for (let next = 0; next < queue.length; next += 1) {

@@ -30,6 +30,7 @@ class Placement {
   private readonly quota: Map<Ordinal, number>;
   private readonly ring: Ring;
   private readonly zones: ReadonlyMap<Ordinal, string>;
+  private readonly zoneCount: number;
   private readonly walks = new Map<number, readonly Ordinal[]>();
   /** Buckets that each server got just now. */
   private readonly placed = new Map<Ordinal, Set<number>>();
@@ -43,6 +44,7 @@ class Placement {
     const present = new Set(servers.map(({ ordinal }) => ordinal));
     this.ring = new Ring(servers);
     this.zones = new Map(servers.map(({ ordinal, zone }) => [ordinal, zone]));
+    this.zoneCount = new Set(this.zones.values()).size;
     this.sets = Array.from({ length: bucketCount }, (_, bucket) =>
       (previous?.[bucket] ?? []).filter((ordinal) => present.has(ordinal)).slice(0, replicas),
     );
@@ -83,11 +85,16 @@ class Placement {
 
   /** Bring every set to its size: in zones not yet used where that can be, then anywhere. */
   fill(): void {
+    for (const { ordinal } of this.servers) if (!this.open(ordinal)) this.ring.leave(ordinal);
     for (const distinct of [true, false]) {
       // What a failed search saw cannot get room any more: no later path leads through it.
       const dead = new Set<Ordinal>();
       for (const [bucket, set] of this.sets.entries()) {
-        while (set.length < this.replicas && this.add(bucket, set, distinct, dead));
+        while (
+          set.length < this.replicas &&
+          (!distinct || this.hasFreeZone(set)) &&
+          this.add(bucket, set, distinct, dead)
+        );
       }
     }
     for (const set of this.sets) while (set.length < this.replicas) this.exchange(set);
@@ -95,8 +102,8 @@ class Placement {
 
   /** The first server on the walk that has room; or one that can get room. */
   private add(bucket: number, set: Ordinal[], distinct: boolean, dead: Set<Ordinal>): boolean {
-    for (const ordinal of this.walk(bucket)) {
-      if (!this.open(ordinal) || !this.fits(set, ordinal, distinct)) continue;
+    for (const ordinal of this.ring.walkOpen(bucket)) {
+      if (!this.fits(set, ordinal, distinct)) continue;
       this.place(bucket, set, ordinal);
       return true;
     }
@@ -134,6 +141,7 @@ class Placement {
     return false;
   }
 
+  /** Kept: searches for a path come back to the same buckets again and again. */
   private walk(bucket: number): readonly Ordinal[] {
     let walk = this.walks.get(bucket);
     if (walk === undefined) {
@@ -146,6 +154,8 @@ class Placement {
   private place(bucket: number, set: Ordinal[], ordinal: Ordinal): void {
     set.push(ordinal);
     this.count(ordinal, 1);
+    // From here on places are only exchanged: who is full stays full.
+    if (!this.open(ordinal)) this.ring.leave(ordinal);
     const placed = this.placed.get(ordinal);
     if (placed === undefined) this.placed.set(ordinal, new Set([bucket]));
     else placed.add(bucket);
@@ -153,6 +163,10 @@ class Placement {
 
   private fits(set: readonly Ordinal[], ordinal: Ordinal, distinct: boolean): boolean {
     return !set.includes(ordinal) && (!distinct || this.aloneInZone(set, ordinal));
+  }
+
+  private hasFreeZone(set: readonly Ordinal[]): boolean {
+    return new Set(set.map((ordinal) => this.zones.get(ordinal))).size < this.zoneCount;
   }
 
   private aloneInZone(set: readonly Ordinal[], ordinal: Ordinal): boolean {

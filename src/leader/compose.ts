@@ -12,10 +12,9 @@ import type { Logger } from '../transport/log.js';
 import { Listener } from '../transport/server.js';
 import { KvsError } from '../transport/status.js';
 import { LocalViewStore } from '../viewstore/local.js';
-import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import { LeaderDriver } from './driver.js';
 import { RecoveryDesk } from './recovery-desk.js';
-import { leaderService } from './service.js';
+import { LEADER_SERVICE, leaderService } from './service.js';
 
 export interface ViewLeaderOptions {
   readonly listen: string;
@@ -93,7 +92,7 @@ export async function startViewLeader(options: ViewLeaderOptions): Promise<Runni
     const recovery = recoveryOf(options, recovered);
     const desk = new RecoveryDesk(recovery, store, begin, log, recovered);
     const service = leaderService(desk, options.heartbeatIntervalMs);
-    listener.server.addService(LeaderServiceService, service);
+    listener.server.addService(LEADER_SERVICE, service);
     const http = new HttpListener({
       ready: () => desk.driver !== null,
       metrics: metricsOf(desk),

@@ -1,7 +1,6 @@
 import { performance } from 'node:perf_hooks';
 
 import {
-  type LeaderAck,
   type LeaderOutbox,
   type LeaderRefusal,
   type LeaderSettings,
@@ -21,7 +20,7 @@ import type { ViewStore } from '../viewstore/port.js';
 const TICK_MS = 50;
 
 /** What a connected server is told. */
-export type LeaderReply = ViewUpdate | LeaderAck | LeaderRefusal;
+export type LeaderReply = ViewUpdate | LeaderRefusal;
 
 /**
  * Runs the view leader's machine on the real clock and its store. A new epoch is written to the
@@ -35,7 +34,7 @@ export class LeaderDriver implements LeaderOutbox {
   private durable: View;
   private writing: Promise<void> = Promise.resolve();
   private readonly ticker: NodeJS.Timeout;
-  private flushing = false;
+  private flushing: Promise<void> | null = null;
   private stopped = false;
 
   constructor(
@@ -58,9 +57,7 @@ export class LeaderDriver implements LeaderOutbox {
 
   /** Register a server; resolves when what that changed is durable. */
   async register(request: Registrant): Promise<RegisterAnswer> {
-    const answer = this.machine.register(request, performance.now());
-    this.flush();
-    await this.writing;
+    const answer = await this.durably(this.machine.register(request, performance.now()));
     return answer.ok ? { ...answer, view: this.durable } : answer;
   }
 
@@ -108,13 +105,19 @@ export class LeaderDriver implements LeaderOutbox {
 
   receive(from: Ordinal, message: LeaderMessage): void {
     this.machine.step(from, message, performance.now(), this);
-    // Requests that arrive together share one epoch.
-    if (this.flushing) return;
-    this.flushing = true;
-    setImmediate(() => {
-      this.flushing = false;
+    void this.flushSoon();
+  }
+
+  /** Requests that arrive together, or while an epoch is being written, share one epoch. */
+  private flushSoon(): Promise<void> {
+    const flush = async (): Promise<void> => {
+      await this.writing;
+      await new Promise((resolve) => setImmediate(resolve));
+      this.flushing = null;
       if (!this.stopped) this.flush();
-    });
+    };
+    this.flushing ??= flush();
+    return this.flushing;
   }
 
   /** The current view, then each change, until the returned function is called. */
@@ -167,7 +170,7 @@ export class LeaderDriver implements LeaderOutbox {
 
   /** The answer, once what it stands for is durable. */
   private async durably<T>(answer: T): Promise<T> {
-    this.flush();
+    await this.flushSoon();
     await this.writing;
     return answer;
   }

@@ -4,6 +4,8 @@ import { preconditionError, unavailableError } from '../transport/status.js';
 import { WireError } from '../wire/binary.js';
 import { leaderMessageFromWire } from '../wire/convert-leader.js';
 import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
+import type { ViewUpdate } from '../core/message.js';
+import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import type {
   ChangeViewRequest,
   ChangeViewResponse,
@@ -190,12 +192,38 @@ function serveHeartbeats(
   call.on('error', gone);
 }
 
+/** What many servers are told is made and encoded once. */
+const told = new WeakMap<ViewUpdate, HeartbeatResponse>();
+const encoded = new WeakMap<HeartbeatResponse, Buffer>();
+
+/** The service as it is generated, but for that. */
+export const LEADER_SERVICE: typeof LeaderServiceService = {
+  ...LeaderServiceService,
+  heartbeat: {
+    ...LeaderServiceService.heartbeat,
+    responseSerialize: (response: HeartbeatResponse): Buffer => {
+      const known = encoded.get(response);
+      if (known !== undefined) return known;
+      const bytes = LeaderServiceService.heartbeat.responseSerialize(response);
+      if (response.message?.$case === 'update') encoded.set(response, bytes);
+      return bytes;
+    },
+  },
+};
+
+function updateToWire(update: ViewUpdate): HeartbeatResponse {
+  let response = told.get(update);
+  if (response === undefined) {
+    response = { message: { $case: 'update', value: viewUpdateToWire(update) } };
+    told.set(update, response);
+  }
+  return response;
+}
+
 function replyToWire(reply: LeaderReply): HeartbeatResponse {
   switch (reply.type) {
     case 'viewUpdate':
-      return { message: { $case: 'update', value: viewUpdateToWire(reply) } };
-    case 'ack':
-      return { message: { $case: 'ack', value: { epoch: reply.epoch } } };
+      return updateToWire(reply);
     case 'refusal':
       return { message: { $case: 'refused', value: { code: reply.code, message: reply.message } } };
   }

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { ViewUpdate } from '../core/message.js';
 import { type LeaderMessage } from '../core/message.js';
 import type { View } from '../core/view.js';
-import { channelOptions, insecure } from '../transport/channel.js';
+import { insecure, leaderChannelOptions } from '../transport/channel.js';
 import { reasonOf } from '../transport/status.js';
 import { leaderMessageToWire } from '../wire/convert-leader.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
@@ -64,7 +64,7 @@ export class LeaderLink {
     private readonly onRefused: (refusal: RegistrationRefused) => void,
   ) {
     this.clients = addresses.map(
-      (address) => new LeaderServiceClient(address, insecure(), channelOptions()),
+      (address) => new LeaderServiceClient(address, insecure(), leaderChannelOptions()),
     );
   }
 

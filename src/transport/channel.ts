@@ -30,6 +30,18 @@ export function channelOptions(): ChannelOptions {
   };
 }
 
+/**
+ * To the view leader: it may be busy for a moment, with a view of many buckets for many servers,
+ * and nobody waits for it.
+ */
+export function leaderChannelOptions(): ChannelOptions {
+  return {
+    ...channelOptions(),
+    'grpc.keepalive_time_ms': 1000,
+    'grpc.keepalive_timeout_ms': 5000,
+  };
+}
+
 export function insecure(): ChannelCredentials {
   return credentials.createInsecure();
 }

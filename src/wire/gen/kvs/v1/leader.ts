@@ -260,15 +260,9 @@ export interface Reconfigure {
   recordsTaken: number;
 }
 
+/** Nothing is answered to a server that knows the newest view. */
 export interface HeartbeatResponse {
-  message: { $case: "ack"; value: HeartbeatAck } | { $case: "update"; value: ViewUpdate } | {
-    $case: "refused";
-    value: Refused;
-  } | undefined;
-}
-
-export interface HeartbeatAck {
-  epoch: number;
+  message: { $case: "update"; value: ViewUpdate } | { $case: "refused"; value: Refused } | undefined;
 }
 
 /** The view leader does not accept this server or request. */
@@ -3627,9 +3621,6 @@ function createBaseHeartbeatResponse(): HeartbeatResponse {
 export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
   encode(message: HeartbeatResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     switch (message.message?.$case) {
-      case "ack":
-        HeartbeatAck.encode(message.message.value, writer.uint32(10).fork()).join();
-        break;
       case "update":
         ViewUpdate.encode(message.message.value, writer.uint32(18).fork()).join();
         break;
@@ -3653,14 +3644,6 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.message = { $case: "ack", value: HeartbeatAck.decode(reader, reader.uint32()) };
-            continue;
-          }
           case 2: {
             if (tag !== 18) {
               break;
@@ -3691,9 +3674,7 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
 
   fromJSON(object: any): HeartbeatResponse {
     return {
-      message: isSet(object.ack)
-        ? { $case: "ack", value: HeartbeatAck.fromJSON(object.ack) }
-        : isSet(object.update)
+      message: isSet(object.update)
         ? { $case: "update", value: ViewUpdate.fromJSON(object.update) }
         : isSet(object.refused)
         ? { $case: "refused", value: Refused.fromJSON(object.refused) }
@@ -3703,9 +3684,7 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
 
   toJSON(message: HeartbeatResponse): unknown {
     const obj: any = {};
-    if (message.message?.$case === "ack") {
-      obj.ack = HeartbeatAck.toJSON(message.message.value);
-    } else if (message.message?.$case === "update") {
+    if (message.message?.$case === "update") {
       obj.update = ViewUpdate.toJSON(message.message.value);
     } else if (message.message?.$case === "refused") {
       obj.refused = Refused.toJSON(message.message.value);
@@ -3719,12 +3698,6 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
   fromPartial<I extends Exact<DeepPartial<HeartbeatResponse>, I>>(object: I): HeartbeatResponse {
     const message = createBaseHeartbeatResponse();
     switch (object.message?.$case) {
-      case "ack": {
-        if (object.message?.value !== undefined && object.message?.value !== null) {
-          message.message = { $case: "ack", value: HeartbeatAck.fromPartial(object.message.value) };
-        }
-        break;
-      }
       case "update": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "update", value: ViewUpdate.fromPartial(object.message.value) };
@@ -3738,73 +3711,6 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
         break;
       }
     }
-    return message;
-  },
-};
-
-function createBaseHeartbeatAck(): HeartbeatAck {
-  return { epoch: 0 };
-}
-
-export const HeartbeatAck: MessageFns<HeartbeatAck> = {
-  encode(message: HeartbeatAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.epoch !== 0) {
-      writer.uint32(8).uint64(message.epoch);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): HeartbeatAck {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHeartbeatAck();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.epoch = longToNumber(reader.uint64());
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): HeartbeatAck {
-    return { epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0 };
-  },
-
-  toJSON(message: HeartbeatAck): unknown {
-    const obj: any = {};
-    if (message.epoch !== 0) {
-      obj.epoch = Math.round(message.epoch);
-    }
-    return obj;
-  },
-
-  create<I extends Exact<DeepPartial<HeartbeatAck>, I>>(base?: I): HeartbeatAck {
-    return HeartbeatAck.fromPartial(base ?? ({} as any));
-  },
-  fromPartial<I extends Exact<DeepPartial<HeartbeatAck>, I>>(object: I): HeartbeatAck {
-    const message = createBaseHeartbeatAck();
-    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
