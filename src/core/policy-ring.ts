@@ -90,11 +90,9 @@ class Placement {
       // What a failed search saw cannot get room any more: no later path leads through it.
       const dead = new Set<Ordinal>();
       for (const [bucket, set] of this.sets.entries()) {
-        while (
-          set.length < this.replicas &&
-          (!distinct || this.hasFreeZone(set)) &&
-          this.add(bucket, set, distinct, dead)
-        );
+        const lacks = (): boolean =>
+          set.length < this.replicas && (!distinct || this.hasFreeZone(set));
+        while (lacks() && this.add(bucket, set, distinct, dead));
       }
     }
     for (const set of this.sets) while (set.length < this.replicas) this.exchange(set);
