@@ -1,12 +1,13 @@
 import type { Host } from './host.js';
 import type { Ordinal } from './ids.js';
 import { type BucketCount, Heartbeat, type TransferCount } from './message.js';
+import type { RecordCounts } from './outbox.js';
 import type { Primary } from './primary.js';
 import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
-/** How often the view leader hears how large each bucket is. */
-const CENSUS_EVERY_MS = 1000;
+/** How often the view leader hears how large each bucket is, although nothing has changed. */
+const CENSUS_EVERY_MS = 5000;
 const NOTHING = { records: 0, bytes: 0 };
 
 /** Leases without a word after which a peer is reported as unheard. */
@@ -19,6 +20,8 @@ const UNHEARD_LEASES = 2;
 export class Reporter {
   private beatMs = -Infinity;
   private censusMs = -Infinity;
+  /** Records and bytes of the buckets that the last census told. */
+  private told: RecordCounts = { records: 0, bytes: 0 };
   private leaving = false;
   /** A heartbeat waits for the disk. */
   private waiting = false;
@@ -64,14 +67,13 @@ export class Reporter {
       bytes += counts.bytes;
     }
     let primaryRecords = 0;
-    const census: BucketCount[] = [];
-    const isDue = host.now - this.censusMs >= CENSUS_EVERY_MS;
-    if (isDue) this.censusMs = host.now;
+    let primaryBytes = 0;
     for (const { bucket } of primaries) {
       const counts = host.store.counts(bucket.id);
       primaryRecords += counts.records;
-      if (isDue) census.push({ bucket: bucket.id, ...counts });
+      primaryBytes += counts.bytes;
     }
+    const census = this.census(primaries, { records: primaryRecords, bytes: primaryBytes });
     const { self, view } = host;
     const transfers = this.vector(primaries);
     host.outbox.toLeader(
@@ -90,6 +92,19 @@ export class Reporter {
         census,
       ),
     );
+  }
+
+  /** How large each bucket is; nothing when that was told already. */
+  private census(primaries: ReadonlySet<Primary>, sum: RecordCounts): BucketCount[] {
+    const { now, store } = this.host;
+    const isKnown = sum.records === this.told.records && sum.bytes === this.told.bytes;
+    if (isKnown && now - this.censusMs < CENSUS_EVERY_MS) return [];
+    this.censusMs = now;
+    this.told = sum;
+    return Array.from(primaries, ({ bucket }) => ({
+      bucket: bucket.id,
+      ...store.counts(bucket.id),
+    }));
   }
 
   /** Replicas of shared buckets whose beacons, or answers to ours, have not come for too long. */

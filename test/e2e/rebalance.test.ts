@@ -22,6 +22,7 @@ describe('kvs-client', () => {
     const client = await clientOf(cluster);
     load = new Load(client, 64, RECORDS, 512);
     await load.fill();
+    await cluster.waitForStatus('all to be counted', 20_000, ({ records }) => records === RECORDS);
     const told = async (...args: string[]): Promise<Record<string, unknown>> => {
       const { code, stdout, stderr } = await cluster.client([...args, '-o', 'json']);
       // What takes more than two seconds says how far it is.

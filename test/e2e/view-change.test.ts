@@ -22,6 +22,7 @@ describe('kvs-client view change', () => {
     await settled(cluster, 4);
     load = new Load(await clientOf(cluster), 64, RECORDS, 512);
     await load.fill();
+    await cluster.waitForStatus('all to be counted', 20_000, ({ records }) => records === RECORDS);
     load.start(16);
     const addresses = cluster.servers.map(({ listen }) => listen);
     const [door = ''] = addresses;

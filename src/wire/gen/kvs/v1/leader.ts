@@ -175,7 +175,7 @@ export interface PreviewPlacementResponse {
   seconds: number;
 }
 
-/** What one server would send to another; records and bytes as of a second ago. */
+/** What one server would send to another; records and bytes as the primaries said last. */
 export interface PreviewMove {
   from: number;
   /** Above every ordinal of the view: a new server. */
@@ -217,7 +217,7 @@ export interface Heartbeat {
   damaged: number[];
   /** Replicas that hold other records than this server, their primary. */
   differences: Difference[];
-  /** How large the buckets are whose primary the server is; in one heartbeat a second. */
+  /** How large the buckets are whose primary the server is; empty when that was told already. */
   census: BucketCount[];
 }
 
