@@ -9,7 +9,9 @@ import { ViewSource } from '../client/views.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 
 const BIN = fileURLToPath(new URL('../../bin/', import.meta.url));
-const POLL_MS = 50;
+/** How long a wait pauses between two looks: longer and longer, so that it costs little. */
+const POLL_MS = { least: 50, most: 500 } as const;
+const POLL_SHARE = 0.02;
 const START_MS = 20_000;
 const STOP_MS = 15_000;
 const STATUS_MS = 2000;
@@ -275,10 +277,11 @@ export async function waitFor(
 ): Promise<void> {
   const start = performance.now();
   while (!(await condition())) {
-    if (performance.now() - start > deadlineMs) {
+    const waitedMs = performance.now() - start;
+    if (waitedMs > deadlineMs) {
       throw new Error(`waited ${deadlineMs / 1000} s in vain for ${what}`);
     }
-    await pause(POLL_MS);
+    await pause(Math.min(POLL_MS.most, Math.max(POLL_MS.least, waitedMs * POLL_SHARE)));
   }
 }
 

@@ -69,7 +69,7 @@ export function main(argv: string[]): Promise<number> {
     .addOption(
       setting('--rebalance-rate <size>', 'most that a server sends in a second; 0: no limit')
         .argParser(parseSize)
-        .default(parseSize('512KiB'), '512KiB'),
+        .default(parseSize('256KiB'), '256KiB'),
     )
     .addOption(
       setting('--recover', "rebuild a lost view from the servers' copies, at a higher epoch"),

@@ -273,7 +273,7 @@ export class CatchUp {
       return;
     }
     transfer.waiting = false;
-    const { chunkBytes } = host.settings;
+    const chunkBytes = moves ? host.transferChunk() : host.settings.chunkBytes;
     // Many transfers read at the same time: none may count on what another one takes.
     const charge = (bytes: number): void => {
       if (moves) host.charge(bytes);

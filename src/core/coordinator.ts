@@ -151,6 +151,10 @@ export class Coordinator {
     this.tell(transaction);
   }
 
+  get quiet(): boolean {
+    return this.transactions.size === 0;
+  }
+
   tick(): void {
     const { now, settings } = this.host;
     for (const transaction of this.transactions.values()) {

@@ -16,7 +16,7 @@ export interface ServerSettings {
   readonly intentAgeMs: number;
   /** Snapshots one server sends at a time. */
   readonly transfersAtOnce: number;
-  /** Bytes of records in one snapshot chunk. */
+  /** Bytes of records in one snapshot chunk; of what is moved it depends on the rate. */
   readonly chunkBytes: number;
   /** One bucket is compared between its replicas every so often. */
   readonly digestEveryMs: number;
@@ -73,6 +73,8 @@ export interface Host {
   shareView(to: Ordinal): void;
   /** Bytes that may go to learners now; negative when the rate is used up. */
   transferBudget(): number;
+  /** Bytes of one chunk of what is only to be moved. */
+  transferChunk(): number;
   /** Take bytes of the budget before they are read; what was too much is given back. */
   charge(bytes: number): void;
   /** A permit among the concurrent transfers, or false. */

@@ -99,7 +99,7 @@ export interface Outbox {
   forward(to: Ordinal, request: number, operation: Operation): void;
   /** Read up to `limitRecords` / `limitBytes` of a bucket after `after`, from the state store. */
   scan(token: number, bucket: BucketId, after: Key, limitRecords: number, limitBytes: number): void;
-  /** Write snapshot records durably; `first` empties the bucket before. */
+  /** Write snapshot records durably; `first` empties the bucket before. Quickest in key order. */
   ingest(token: number, bucket: BucketId, records: readonly StoredRecord[], first: boolean): void;
   /** Read committed entries of a bucket from the log. */
   readLog(token: number, bucket: BucketId, from: Sequence, limitBytes: number): void;

@@ -120,6 +120,10 @@ export class Participant {
     );
   }
 
+  get quiet(): boolean {
+    return this.held.size === 0;
+  }
+
   tick(): void {
     const { now, settings } = this.host;
     for (const [key, held] of this.held) {

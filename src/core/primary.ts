@@ -12,8 +12,6 @@ import { type BucketRow, isUp, learnersOf } from './view.js';
 const MESSAGE_ENTRIES = 1024;
 const MESSAGE_BYTES = 1024 * 1024;
 const RESEND_CAP_MS = 2000;
-/** How long the commit point waits for entries to ride on. */
-const TELL_COMMIT_MS = 50;
 /** Gaps reported within this time of a rewind are of messages sent before it. */
 const GAP_PAUSE_MS = 20;
 
@@ -240,20 +238,40 @@ export class Primary {
     this.beginWhenReady();
   }
 
-  tick(): void {
+  /** `tellCommit`: the commit point, which rides on entries, may now go out without any. */
+  tick(tellCommit: boolean): void {
     const { now } = this.host;
-    for (const follower of this.followers.values()) this.resend(follower, now);
+    for (const follower of this.followers.values()) {
+      this.resend(follower, now);
+      if (tellCommit) this.tellCommit(follower);
+    }
     this.catchUp.tick();
     this.beginWhenReady();
     if (this.begun) this.serving.tick();
   }
 
+  /**
+   * quiet: ticks would do nothing until a message, an operation or a view comes in · queued: nor
+   * would they but for a learner that waits for its turn: to be caught up, or to be admitted
+   */
+  get rest(): 'none' | 'queued' | 'quiet' {
+    const { last, commitPoint } = this.bucket;
+    if (last > commitPoint || !this.serving.quiet || !this.holdsLease) return 'none';
+    let rest: 'queued' | 'quiet' = 'quiet';
+    for (const { learner, mode, permit, match, applied, toldCommit } of this.followers.values()) {
+      if (learner) rest = 'queued';
+      if (mode === 'probe' && !permit) continue;
+      if (mode !== 'replicate' || toldCommit < 0 || match < last || applied < last) return 'none';
+    }
+    return rest;
+  }
+
   onLearnState: CatchUp['onState'] = (from, message) => this.catchUp.onState(from, message);
   onSnapshotAck: CatchUp['onChunkAck'] = (from, message) => this.catchUp.onChunkAck(from, message);
 
-  /** Send what the follower has not been sent; also tells the commit point when that is new. */
+  /** Send what the follower has not been sent. */
   sendPrepared(follower: Follower): void {
-    const { bucket, host } = this;
+    const { bucket } = this;
     while (follower.next <= bucket.last && follower.next > bucket.commitPoint) {
       const to = this.messageEnd(follower.next);
       const entries = bucket.prepared.range(follower.next, to);
@@ -264,12 +282,14 @@ export class Primary {
       return;
     }
     if (follower.toldCommit < 0) this.sendEntries(follower, [], true);
-    else if (follower.applied < bucket.commitPoint) {
-      // The commit point rides on the next entries; without any, it is told on its own.
-      const told = follower.toldCommit === bucket.commitPoint;
-      const waitMs = told ? host.settings.resendMs : TELL_COMMIT_MS;
-      if (host.now - follower.sentMs > waitMs) this.sendEntries(follower, [], false);
-    }
+  }
+
+  private tellCommit(follower: Follower): void {
+    const { bucket, host } = this;
+    if (follower.mode !== 'replicate' || follower.applied >= bucket.commitPoint) return;
+    const told = follower.toldCommit === bucket.commitPoint;
+    if (told && host.now - follower.sentMs < host.settings.resendMs) return;
+    this.sendEntries(follower, [], false);
   }
 
   /** Send entries that follow `follower.next - 1`, from the list or read back from the log. */

@@ -28,6 +28,10 @@ export class ReadHolds {
     return hold !== undefined && now < hold.untilMs;
   }
 
+  get any(): boolean {
+    return this.holds.size > 0;
+  }
+
   sweep(now: number): void {
     for (const [key, { againMs }] of this.holds) if (now >= againMs) this.holds.delete(key);
   }

@@ -21,6 +21,10 @@ export class Replicas {
   readonly primaries = new Set<Primary>();
   private readonly byBucket = new Map<BucketId, Replica>();
   private readonly dirty = new Set<Primary>();
+  /** Those that ticks are for: most buckets have nothing to do most of the time. */
+  private readonly awake = new Set<Primary>();
+  /** Those that only wait until a learner of theirs may be caught up. */
+  private readonly queued = new Set<Primary>();
   /** Given up since the last checkpoint. */
   private readonly gaveUp = new Set<BucketId>();
   /** Given up, but not durably yet: their records are still here. */
@@ -46,8 +50,25 @@ export class Replicas {
     return this.byBucket.get(bucket);
   }
 
+  /** Whoever asks gives it something to do. */
   primaryOf(bucket: BucketId): Primary | null | undefined {
-    return this.byBucket.get(bucket)?.primary;
+    const primary = this.byBucket.get(bucket)?.primary;
+    if (primary) this.awake.add(primary);
+    return primary;
+  }
+
+  /** Time has passed. `tellCommit`: see `Primary.tick`. `turn`: queued ones may have theirs. */
+  tick(tellCommit: boolean, turn: boolean): void {
+    const due = Array.from(this.awake);
+    if (turn) for (const primary of this.queued) if (!this.awake.has(primary)) due.push(primary);
+    for (const primary of due) {
+      primary.tick(tellCommit);
+      const rest = this.primaries.has(primary) ? primary.rest : 'quiet';
+      if (rest === 'none') this.awake.add(primary);
+      else this.awake.delete(primary);
+      if (rest === 'queued') this.queued.add(primary);
+      else this.queued.delete(primary);
+    }
   }
 
   /**
@@ -65,7 +86,10 @@ export class Replicas {
     }
     for (const [ordinal, { incarnation }] of view.members) {
       if (before.members.get(ordinal)?.incarnation === incarnation) continue;
-      for (const primary of this.primaries) primary.onRestarted(ordinal);
+      for (const primary of this.primaries) {
+        primary.onRestarted(ordinal);
+        this.awake.add(primary);
+      }
     }
   }
 
@@ -133,7 +157,7 @@ export class Replicas {
       return wait;
     }
     const held = replica ?? this.add(new Bucket(id));
-    const { primary } = held;
+    const primary = this.primaryOf(id) ?? null;
     if (row.replicas[0] !== self) {
       this.endPrimary(held);
       return wait;
@@ -150,6 +174,7 @@ export class Replicas {
     }
     held.primary = new Primary(held.bucket, row, this.host, this.incarnation, shared, resuming);
     this.primaries.add(held.primary);
+    this.awake.add(held.primary);
     this.dirty.add(held.primary);
     return shared;
   }

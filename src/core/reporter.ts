@@ -6,8 +6,8 @@ import type { Primary } from './primary.js';
 import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
-/** How often the view leader hears how large each bucket is, although nothing has changed. */
-const CENSUS_EVERY_MS = 5000;
+/** How often the view leader hears how large each bucket is: when that changes, and otherwise. */
+const CENSUS_MS = { changed: 1000, same: 5000 } as const;
 const NOTHING = { records: 0, bytes: 0 };
 
 /** Leases without a word after which a peer is reported as unheard. */
@@ -98,7 +98,7 @@ export class Reporter {
   private census(primaries: ReadonlySet<Primary>, sum: RecordCounts): BucketCount[] {
     const { now, store } = this.host;
     const isKnown = sum.records === this.told.records && sum.bytes === this.told.bytes;
-    if (isKnown && now - this.censusMs < CENSUS_EVERY_MS) return [];
+    if (now - this.censusMs < (isKnown ? CENSUS_MS.same : CENSUS_MS.changed)) return [];
     this.censusMs = now;
     this.told = sum;
     return Array.from(primaries, ({ bucket }) => ({

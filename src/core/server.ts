@@ -46,6 +46,8 @@ import {
   type View,
 } from './view.js';
 
+/** How long a commit point waits for entries to ride on; then many are told together. */
+const TELL_COMMIT_MS = 200;
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
 
@@ -104,6 +106,8 @@ export class StorageServer implements Host {
   private readonly shown = new Map<Ordinal, { epoch: number; atMs: number }>();
   private readonly throttle: Throttle;
   private beaconMs = -Infinity;
+  /** When commit points were told last. */
+  private toldMs = -Infinity;
   /** Operations of which an earlier attempt may have taken effect, or may still (D4). */
   private readonly doubted = new Map<number, Operation>();
 
@@ -186,7 +190,9 @@ export class StorageServer implements Host {
     this.enter(now, outbox);
     this.throttle.tick(now, this.view.parameters);
     if (now - this.beaconMs >= this.view.parameters.leaseMs / 5) this.sendBeacons();
-    for (const primary of this.replicas.primaries) primary.tick();
+    const tellCommit = now - this.toldMs >= TELL_COMMIT_MS;
+    if (tellCommit) this.toldMs = now;
+    this.replicas.tick(tellCommit, tellCommit || this.throttle.free);
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
       this.refuse(request, bucket, code, why);
     }
@@ -359,6 +365,10 @@ export class StorageServer implements Host {
 
   transferBudget(): number {
     return this.throttle.left(this.view.parameters);
+  }
+
+  transferChunk(): number {
+    return this.throttle.chunkBytes(this.view.parameters);
   }
 
   charge(bytes: number): void {

@@ -123,6 +123,12 @@ export class Serving {
     }
   }
 
+  /** Nothing here waits for time to pass. */
+  get quiet(): boolean {
+    if (this.confirming.size > 0 || this.holds.any) return false;
+    return this.participant.quiet && this.coordinator.quiet;
+  }
+
   tick(): void {
     for (const [request, sinceMs] of this.confirming) {
       if (this.host.now - sinceMs < LIMITS.timeoutMs) break;

@@ -2,6 +2,8 @@ import type { ViewParameters } from './view.js';
 
 /** Bytes that may leave at once: as many as the rate gives in this time, s. */
 const BURST_S = 0.1;
+/** Sizes of a chunk of what is moved, in chunks of the setting. */
+const CHUNK = { least: 0.5, most: 4 } as const;
 /** After so long without a transfer the next ones begin slowly. */
 const COLD_AFTER_MS = 1000;
 /** Until then the rate grows, from a small share of it on. */
@@ -34,9 +36,14 @@ export class Throttle {
       this.permits = 1;
       this.coldMs = now;
     }
-    if (this.transfers >= this.permits) return false;
+    if (!this.free) return false;
     this.transfers += 1;
     return true;
+  }
+
+  /** A transfer could begin. */
+  get free(): boolean {
+    return this.transfers < this.permits;
   }
 
   end(now: number): void {
@@ -50,6 +57,15 @@ export class Throttle {
     return rebalanceRateBytes === 0 ? 1 : this.budget;
   }
 
+  /** Bytes of one chunk: small ones stay out of the way, large ones cost less. */
+  chunkBytes({ rebalanceRateBytes }: ViewParameters): number {
+    const { chunkBytes } = this.settings;
+    const most = chunkBytes * CHUNK.most;
+    if (rebalanceRateBytes === 0) return most;
+    const least = Math.ceil(chunkBytes * CHUNK.least);
+    return Math.round(Math.min(most, Math.max(least, rebalanceRateBytes * BURST_S)));
+  }
+
   charge(bytes: number): void {
     this.budget -= bytes;
   }
@@ -57,7 +73,7 @@ export class Throttle {
   tick(now: number, { rebalanceRateBytes }: ViewParameters): void {
     const warm = Math.min(1, Math.max(LEAST_WARM, (now - this.coldMs) / WARM_UP_MS));
     const rate = rebalanceRateBytes * warm;
-    const burst = Math.max(rate * BURST_S, this.settings.chunkBytes);
+    const burst = Math.max(rate * BURST_S, this.settings.chunkBytes * CHUNK.least);
     this.budget = Math.min(burst, this.budget + (rate * (now - this.tickMs)) / 1000);
     this.tickMs = now;
   }

@@ -58,7 +58,7 @@ interface Put {
 type Operation = Put | { readonly type: 'del'; readonly key: Buffer };
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
-const DRAIN_DELAY_MS = 50;
+const DRAIN_DELAY_MS = 250;
 const DRAIN_BYTES = 4 * 1024 * 1024;
 
 interface Waiter {
@@ -90,6 +90,8 @@ export class Engine implements StateStore {
   private syncNext = false;
   /** Records of each bucket in the engine itself, after the last batch. */
   private readonly storedRecords = new Map<BucketId, number>();
+  /** No key of the bucket comes after this one: known while only `ingest` writes there. */
+  private readonly lastKeys = new Map<BucketId, Key>();
   private failure: StorageError | null = null;
 
   private constructor(
@@ -132,8 +134,13 @@ export class Engine implements StateStore {
   }
 
   put(bucket: BucketId, record: StoredRecord): void {
+    this.lastKeys.delete(bucket);
+    this.replace(bucket, record, this.sizeOf(bucket, record.key));
+  }
+
+  /** `old`: bytes of the record there is, or null. */
+  private replace(bucket: BucketId, record: StoredRecord, old: number | null): void {
     const { key } = record;
-    const old = this.sizeOf(bucket, key);
     const counts = this.counts(bucket);
     const size = key.length + record.value.length;
     this.current.set(bucket, {
@@ -166,7 +173,14 @@ export class Engine implements StateStore {
   /** Writes records durably; `first` empties the bucket before. Ordered with all other writes. */
   async ingest(bucket: BucketId, records: readonly StoredRecord[], first: boolean): Promise<void> {
     if (first) this.clear(bucket);
-    for (const record of records) this.put(bucket, record);
+    let last = first ? '' : this.lastKeys.get(bucket);
+    for (const record of records) {
+      if (last !== undefined && record.key > last) {
+        last = record.key;
+        this.replace(bucket, record, null);
+      } else this.replace(bucket, record, this.sizeOf(bucket, record.key));
+    }
+    if (last !== undefined) this.lastKeys.set(bucket, last);
     this.syncNext = !this.active.empty;
     await this.settled();
   }
