@@ -94,7 +94,8 @@ export class CatchUp {
       follower.mode = 'replicate';
       this.freePermit(follower);
       primary.sendPrepared(follower);
-      this.propose();
+      // What it holds already may be all that a commit waits for.
+      primary.tryCommit();
       return;
     }
     if (follower.match + 1 < follower.next) return;

@@ -259,7 +259,7 @@ export class Primary {
     if (last > commitPoint || !this.serving.quiet || !this.holdsLease) return 'none';
     let rest: 'queued' | 'quiet' = 'quiet';
     for (const { learner, mode, permit, match, applied, toldCommit } of this.followers.values()) {
-      if (learner) rest = 'queued';
+      if (learner || mode === 'probe') rest = 'queued';
       if (mode === 'probe' && !permit) continue;
       if (mode !== 'replicate' || toldCommit < 0 || match < last || applied < last) return 'none';
     }
