@@ -4,7 +4,8 @@ SHELL := /bin/bash
 BIN := node_modules/.bin
 INSTALLED := node_modules/.install-stamp
 SIM_FLAGS = $(strip $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED_FROM),--seed-from $(SEED_FROM)) \
-  $(if $(SEED),--seed $(SEED)) $(if $(SABOTAGE),--sabotage $(SABOTAGE)))
+  $(if $(SEED),--seed $(SEED)) $(if $(CAUSAL),--causal $(CAUSAL)) \
+  $(if $(SABOTAGE),--sabotage $(SABOTAGE)))
 
 .PHONY: help
 help: ## List the targets
@@ -24,7 +25,7 @@ test: build ## All tests (TEST=pattern: only files whose path matches)
 	  $(BIN)/jest --maxWorkers=2 $(if $(TEST),'$(TEST)')
 
 .PHONY: sim
-sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one)
+sim: build ## Simulated clusters with faults (SEEDS=n SEED_FROM=n: a range; SEED=n: one; CAUSAL=n: causal clients too)
 	node dist/sim/main.js $(SIM_FLAGS)
 
 .PHONY: sim-nightly

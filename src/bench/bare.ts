@@ -23,6 +23,7 @@ const NOTHING: BucketMeta = {
   dedup: [],
   intents: [],
   decisions: [],
+  causal: null,
 };
 
 /**

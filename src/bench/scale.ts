@@ -115,6 +115,7 @@ function tellPlacing(servers: number, say: Say): void {
       members: [],
       rows,
       change: view.change,
+      namespaces: null,
       reason: 'placement planned',
       atMs: 0,
     };
@@ -161,6 +162,7 @@ function viewOf(members: readonly Member[], table: readonly number[][]): View {
       return { epoch: 1, replicas: target, target, floor: 2, founded: 0, before: [] };
     }),
     change: NO_CHANGE,
+    namespaces: new Map(),
     reason: 'founded',
     atMs: 0,
   };

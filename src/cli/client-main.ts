@@ -6,6 +6,7 @@ import { LIMITS } from '../core/refusal.js';
 import { addBulkCommands } from './commands-bulk.js';
 import { addClusterCommands } from './commands-cluster.js';
 import { addRebalanceCommands } from './commands-rebalance.js';
+import { addNamespaceCommands } from './commands-namespaces.js';
 import { addShardCommands } from './commands-shards.js';
 import { addDataCommands } from './commands-data.js';
 import { Exit, type Failure, failureOf } from './exit-code.js';
@@ -42,6 +43,7 @@ export async function run(argv: string[], surroundings: Surroundings): Promise<n
   addClusterCommands(program, session);
   addRebalanceCommands(program, session);
   addShardCommands(program, session);
+  addNamespaceCommands(program, session);
   try {
     await untilInterrupted(program.parseAsync(argv, { from: 'user' }), surroundings.interrupted);
     return surroundings.interrupted.aborted ? Exit.Interrupted : session.exitCode;
@@ -64,6 +66,7 @@ function makeClientProgram(surroundings: Surroundings): Command {
     })
     .addOption(setting('--leader <host[:port],…>', 'view leader; default 127.0.0.1:7400'))
     .addOption(setting('--server <host:port>', 'use this server as the door; it forwards'))
+    .addOption(setting('--namespace <name>', 'of get, set and del: a causal key space'))
     .addOption(
       setting('--timeout <duration>', 'for an operation in all')
         .argParser(parseTimeout)

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import type { Deleted, SetrWrite, WriteOptions, Written } from '../client/index.js';
+import { deleteCausal, getCausal, setCausal } from './commands-namespaces.js';
 import { CommandError, Exit, type Failure, failureOf } from './exit-code.js';
 import { parseVersion, setting } from './options.js';
 import { bytesField, plural, printable } from './output.js';
@@ -17,9 +18,19 @@ export function addDataCommands(program: Command, session: Session): void {
     .command('get')
     .description('read one key; text output is the value and nothing else')
     .argument('<key>')
-    .addOption(setting('--confirm', 'trust no clock: the other replicas confirm the read first'))
+    .addOption(
+      setting('--confirm', 'trust no clock: the other replicas confirm the read first').conflicts(
+        'session',
+      ),
+    )
+    .addOption(sessionFile())
     .addHelpText('after', '\nExample:\n  $ kvs-client get greeting')
-    .action((key: string, options: { confirm?: boolean }) => get(session, key, options));
+    .action((key: string, options: { confirm?: boolean } & InSession) => {
+      const place = session.place(options.session);
+      if (place === null) return get(session, key, options);
+      if (options.confirm === true) throw notCausal('--confirm');
+      return getCausal(session, place, key);
+    });
   program
     .command('set')
     .description('write one key')
@@ -27,16 +38,28 @@ export function addDataCommands(program: Command, session: Session): void {
     .argument('<value>', 'the value, or - for standard input')
     .addOption(setting('--if-absent', 'only if the key does not exist').conflicts('ifVersion'))
     .addOption(ifVersion())
+    .addOption(sessionFile())
     .addHelpText('after', '\nExamples:\n  $ kvs-client set greeting hello')
     .addHelpText('after', '  $ kvs-client set photo - < photo.jpg')
-    .action((key: string, value: string, options: Conditions) => set(session, key, value, options));
+    .action(async (key: string, value: string, options: Conditions & InSession) => {
+      const place = session.place(options.session);
+      if (place === null) return set(session, key, value, options);
+      refuseConditions(options);
+      return setCausal(session, place, key, await session.value(value));
+    });
   program
     .command('del')
     .description('delete keys; one that does not exist is no error')
     .argument('<key...>')
     .addOption(ifVersion())
+    .addOption(sessionFile())
     .addHelpText('after', '\nExample:\n  $ kvs-client del greeting farewell')
-    .action((keys: string[], options: Conditions) => del(session, keys, options));
+    .action((keys: string[], options: Conditions & InSession) => {
+      const place = session.place(options.session);
+      if (place === null) return del(session, keys, options);
+      refuseConditions(options);
+      return deleteCausal(session, place, keys);
+    });
   program
     .command('setr')
     .description('write several keys: all or nothing, on every replica')
@@ -49,15 +72,39 @@ export function addDataCommands(program: Command, session: Session): void {
       ).argParser(gather),
     )
     .addHelpText('after', '\nExample:\n  $ kvs-client setr from 90 to 110 --if from=4294967301')
-    .action((pairs: string[], options: { del?: string[]; if?: string[] }) =>
-      setr(session, pairs, options.del ?? [], options.if ?? []),
-    );
+    .action((pairs: string[], options: { del?: string[]; if?: string[] }) => {
+      if (session.place(undefined) !== null) throw notCausal('setr');
+      return setr(session, pairs, options.del ?? [], options.if ?? []);
+    });
   program
     .command('getr')
     .description('read several keys as they were at one instant; a line a key')
     .argument('<key...>')
     .addHelpText('after', '\nExample:\n  $ kvs-client getr from to')
-    .action((keys: string[]) => getr(session, keys));
+    .action((keys: string[]) => {
+      if (session.place(undefined) !== null) throw notCausal('getr');
+      return getr(session, keys);
+    });
+}
+
+interface InSession {
+  readonly session?: string;
+}
+
+function sessionFile(): ReturnType<typeof setting> {
+  return setting('--session <file>', 'with --namespace: keeps what the session has seen');
+}
+
+function notCausal(option: string): CommandError {
+  return CommandError.usage(
+    `${option} cannot be kept in a causal namespace`,
+    'its replicas take writes at the same time; use a key without a namespace',
+  );
+}
+
+function refuseConditions({ ifAbsent, ifVersion: version }: Conditions): void {
+  if (ifAbsent === true) throw notCausal('--if-absent');
+  if (version !== undefined) throw notCausal('--if-version');
 }
 
 function ifVersion(): ReturnType<typeof setting> {

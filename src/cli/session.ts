@@ -28,6 +28,7 @@ interface GlobalOptions {
   /** In ms. */
   readonly timeout: number;
   readonly output: 'text' | 'json';
+  readonly namespace?: string;
 }
 
 /** One run of `kvs-client`: its global options, its output and its exit code. */
@@ -55,6 +56,14 @@ export class Session {
       ...(leader === undefined && server === undefined && { leader: DEFAULT_LEADER }),
       timeoutMs: timeout,
     };
+  }
+
+  /** Of a causal operation; null for one on strong keys. Other commands know no namespaces. */
+  place(file: string | undefined): { namespace: string; file: string | undefined } | null {
+    const { namespace } = this.program.opts<GlobalOptions>();
+    if (namespace !== undefined) return { namespace, file };
+    if (file === undefined) return null;
+    throw CommandError.usage('--session goes with --namespace', 'name the causal namespace');
   }
 
   async withClient(use: (client: KvsClient) => Promise<void>): Promise<void> {

@@ -1,6 +1,8 @@
+import type { Mode } from '../core/namespace.js';
 import type {
   AddShardMemberResponse,
   ChangeViewResponse,
+  CreateNamespaceResponse,
   DrainServerResponse,
   LeaderServiceClient,
   ListShardsResponse,
@@ -54,6 +56,12 @@ export class Admin {
   drainServer(id: string, options: { readonly undo?: boolean } = {}): Promise<DrainServerResponse> {
     const request = { id, undo: options.undo === true };
     return this.ask((leader, deliver) => leader.drainServer(request, ...deliver));
+  }
+
+  /** A key space of its own; today a causal one: what has no namespace is strong. */
+  createNamespace(name: string, mode: Mode): Promise<CreateNamespaceResponse> {
+    const request = { name, mode: mode as number };
+    return this.ask((leader, deliver) => leader.createNamespace(request, ...deliver));
   }
 
   /** Pause, resume or cancel a rebalance, or change its rate; in force when it resolves. */

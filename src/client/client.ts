@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 
+import type { Context } from '../core/causal-record.js';
 import { bucketOf } from '../core/hash.js';
 import type { BucketId, Key, Version } from '../core/ids.js';
+import { Mode, type Namespace } from '../core/namespace.js';
 import type { Result } from '../core/operation.js';
 import {
   ConditionKind,
@@ -17,6 +19,7 @@ import type { View } from '../core/view.js';
 import { KvsError } from '../transport/status.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 import { Admin } from './admin.js';
+import { CausalSession, contextOf } from './causal-session.js';
 import { Numbering } from './numbering.js';
 import { Router } from './router.js';
 import { ViewSource } from './views.js';
@@ -106,11 +109,14 @@ interface OperationParts {
   readonly writes?: readonly ConditionalWrite[];
   readonly bucket?: BucketId;
   readonly reads?: ReadSet;
+  readonly context?: Context;
 }
 
 const CONFLICT_PAUSE_MS = { least: 5, most: 200 } as const;
 const SCAN_LIMIT = LIMITS.scanRecords;
 const SCANS_AT_ONCE = 8;
+/** How long a namespace that is not there is waited for. */
+const NAMESPACE_MS = 500;
 
 /**
  * A typed client. Operations of one turn of the event loop share a frame; each awaits one promise.
@@ -194,6 +200,25 @@ export class KvsClient {
     return names.map((name) => found.get(name) ?? null);
   }
 
+  /**
+   * A session in a causal namespace. `token`: what an earlier session had seen, as its `token`
+   * told; without it the session has seen nothing.
+   */
+  async session(namespace: string, token = ''): Promise<CausalSession> {
+    const context = contextOf(token);
+    const { number, mode } = await this.namespaceOf(namespace);
+    if (mode !== Mode.Causal) {
+      throw KvsError.ofCode(Code.Invalid, `namespace ${namespace} is strong: it needs no session`);
+    }
+    return new CausalSession(
+      namespace,
+      number,
+      (kind, key, value, seen) => this.ask(this.operation(kind, key, value, { context: seen })),
+      (result) => this.where(result),
+      context,
+    );
+  }
+
   /** Every record whose key starts with `prefix`, in no particular order. */
   async *export(prefix: Bytes = ''): AsyncGenerator<ExportedRecord> {
     const { bucketCount } = (await this.views.current()).parameters;
@@ -264,6 +289,18 @@ export class KvsClient {
     }
   }
 
+  private async namespaceOf(name: string): Promise<Namespace> {
+    const find = async (): Promise<Namespace | undefined> => {
+      const { namespaces } = await this.views.current();
+      return Array.from(namespaces.values()).find((namespace) => namespace.name === name);
+    };
+    // Made a moment ago, maybe: then the next view has it.
+    let found = await find();
+    if (found === undefined && (await this.views.changes(NAMESPACE_MS))) found = await find();
+    if (found !== undefined) return found;
+    throw KvsError.ofCode(Code.Invalid, `there is no namespace ${name}`);
+  }
+
   private operation(
     kind: OperationKind,
     key: Key,
@@ -288,6 +325,7 @@ export class KvsClient {
       this.timeoutMs,
       0,
       options.reads ?? null,
+      options.context ?? null,
     );
   }
 

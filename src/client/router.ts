@@ -16,6 +16,9 @@ import { FrameClient } from '../transport/stream.js';
 /** An attempt that is silent for this long is doubled by another one. */
 const ATTEMPT_MS = 1000;
 const SWEEP_MS = 25;
+/** Before its deadline an operation leaves so much time for the answer. */
+const ANSWER_MS = 100;
+const AVOID_MS = 2000;
 const BACKOFF_MS = { least: 25, most: 400 } as const;
 
 /** One operation until its outcome is told. */
@@ -29,6 +32,8 @@ interface Call {
   /** An attempt may have taken effect, or may still. */
   uncertain: boolean;
   attemptMs: number;
+  /** Where the last attempt went. */
+  address: string;
   /** When to try again; Infinity while an attempt is open. */
   retryMs: number;
   /** A final refusal that waits for the other open attempts: one of them may say otherwise. */
@@ -53,6 +58,10 @@ export class Router {
   private readonly calls = new Set<Call>();
   private sweeper: NodeJS.Timeout | null = null;
   private turn = 0;
+  /** Which of its replicas a causal key is asked of first. */
+  private readonly home = Math.floor(Math.random() * 2 ** 16);
+  /** Servers that could not be reached, and until when others come first. */
+  private readonly broken = new Map<string, number>();
 
   constructor(
     private readonly views: Views,
@@ -71,6 +80,7 @@ export class Router {
       open: 0,
       uncertain: false,
       attemptMs: now,
+      address: '',
       retryMs: 0,
       refusal: null,
       finished: false,
@@ -91,16 +101,19 @@ export class Router {
   private attempt(call: Call, now: number): void {
     const { view } = this.views;
     const bucket = this.bucketOf(call.operation, view);
-    const address = this.addressFor(bucket, view, call.attempts);
+    const address = this.addressOf(call, bucket, view);
     if (address === null) {
       call.retryMs = now + BACKOFF_MS.most;
       return;
     }
     call.attempts += 1;
     call.open += 1;
+    call.address = address;
     call.attemptMs = now;
     call.retryMs = Infinity;
-    const left = Math.max(1, Math.ceil(call.deadlineMs - now));
+    // Causal reads wait at the server for what is missing there, and are told what that is.
+    const spare = call.operation.context === null ? 0 : ANSWER_MS;
+    const left = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
     const epoch = view?.rows[bucket]?.epoch ?? 0;
     const operation = readdressed(call.operation, epoch, left, 0);
     this.link(address).submit(operation, (answer) => {
@@ -125,6 +138,7 @@ export class Router {
 
   private onBroken(call: Call, sent: boolean): void {
     if (sent) call.uncertain = true;
+    this.broken.set(call.address, performance.now() + AVOID_MS);
     if (!call.finished) this.goOn(call);
   }
 
@@ -163,6 +177,27 @@ export class Router {
     call.finished = true;
     this.calls.delete(call);
     call.done(result);
+  }
+
+  /**
+   * Any replica serves a causal key: the same one while it can, since it knows best what this
+   * client has seen. A write that may have arrived is repeated only where its number is known.
+   */
+  private addressOf(call: Call, bucket: BucketId, view: View | null): string | null {
+    const { operation, uncertain, open, address, attempts } = call;
+    if (operation.context === null || this.doors.length > 0 || view === null) {
+      return this.addressFor(bucket, view, attempts);
+    }
+    if (isWrite(operation) && (uncertain || open > 0)) return address;
+    const replicas = (view.rows[bucket]?.replicas ?? []).toSorted((left, right) => left - right);
+    const up = replicas.flatMap((server) => {
+      const member = view.members.get(server);
+      return member?.state === MemberState.Up ? [member.address] : [];
+    });
+    const now = performance.now();
+    const heard = up.filter((one) => (this.broken.get(one) ?? 0) < now);
+    const choice = heard.length > 0 ? heard : up;
+    return choice[(this.home + attempts) % choice.length] ?? null;
   }
 
   private bucketOf(operation: Operation, view: View | null): BucketId {

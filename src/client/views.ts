@@ -49,6 +49,22 @@ export class ViewSource {
     }
   }
 
+  /** Wait for a newer view, at most so long. */
+  changes(mostMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const present = this.view;
+      const timer = setTimeout(() => end(false), mostMs);
+      const stop = this.watch((view) => {
+        if (view !== present) end(true);
+      });
+      const end = (changed: boolean): void => {
+        clearTimeout(timer);
+        stop();
+        resolve(changed);
+      };
+    });
+  }
+
   /** The newest view; waits for the first one. */
   async current(): Promise<View> {
     const deadline = performance.now() + this.timeoutMs;

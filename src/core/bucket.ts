@@ -153,6 +153,7 @@ export class Bucket {
       dedup: this.dedup.rows(),
       intents: Array.from(this.intents.values()),
       decisions: Array.from(this.decisions.values()),
+      causal: null,
     };
   }
 

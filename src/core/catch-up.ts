@@ -148,6 +148,7 @@ export class CatchUp {
       }
       if (follower.match < follower.countedFrom) continue;
       if (host.now - follower.proposedMs < host.settings.resendMs) continue;
+      if (!host.causalReady(bucket.id, follower.ordinal)) continue;
       follower.proposedMs = host.now;
       const { ordinal, recordsSent, recordsTaken, bytesSent } = follower;
       const { epoch } = primary;

@@ -1,4 +1,5 @@
 import type { BucketId, Epoch, Ordinal } from './ids.js';
+import type { Namespace } from './namespace.js';
 import {
   applyDelta,
   type BucketRow,
@@ -28,6 +29,7 @@ export class Draft {
   private readonly founded = new Set<BucketId>();
   private newParameters: ViewParameters | null = null;
   private newChange: ViewChange | null = null;
+  private newNamespaces: ReadonlyMap<number, Namespace> | null = null;
   private changes = 0;
   private reasons: string[] = [];
   private dueMs = Infinity;
@@ -114,6 +116,16 @@ export class Draft {
     this.dueMs = -Infinity;
   }
 
+  get namespaces(): ReadonlyMap<number, Namespace> {
+    return this.newNamespaces ?? this.base.namespaces;
+  }
+
+  setNamespaces(namespaces: ReadonlyMap<number, Namespace>, reason: string): void {
+    this.newNamespaces = namespaces;
+    this.because(reason);
+    this.dueMs = -Infinity;
+  }
+
   /** Of the view change; it leaves with the next epoch, and hurries none. */
   setChange(change: ViewChange, dueMs = -Infinity): void {
     this.newChange = change;
@@ -167,6 +179,7 @@ export class Draft {
       members: Array.from(this.changedMembers.values()),
       rows: new Map(this.changedRows),
       change: this.newChange === null ? null : dated(this.newChange, wallMs),
+      namespaces: this.newNamespaces,
       reason: summary(this.reasons),
       atMs: wallMs,
     };
@@ -179,6 +192,7 @@ export class Draft {
     this.founded.clear();
     this.newParameters = null;
     this.newChange = null;
+    this.newNamespaces = null;
     this.reasons = [];
     return delta;
   }

@@ -5,7 +5,7 @@ import type { PeerMessage } from './message.js';
 import type { Operation, Result } from './operation.js';
 import type { Completion, Outbox, StateStore } from './outbox.js';
 import type { Code } from './refusal.js';
-import type { View } from './view.js';
+import type { BucketRow, View } from './view.js';
 
 /** Timings of a server machine that are not part of the view. Milliseconds. */
 export interface ServerSettings {
@@ -63,6 +63,10 @@ export interface Host {
   /** A digest entry was applied. */
   onDigestEntry(bucket: Bucket, sequence: Sequence): void;
   refuse(request: number, bucket: BucketId, code: Code, detail: string): void;
+  /** Hand an operation of a bucket with that row to another server. */
+  forward(to: Ordinal, request: number, operation: Operation, row: BucketRow): void;
+  /** Whether the causal half of the bucket is on the learner; if not, it is hastened. */
+  causalReady(bucket: BucketId, learner: Ordinal): boolean;
   /** Send beacons at the next tick, due or not. */
   hastenBeacons(): void;
   /** Call the bucket's primary role at the end of this batch of inputs. */

@@ -10,6 +10,7 @@ import {
   type Reconfigure,
   ViewUpdate,
 } from './message.js';
+import { Namespaces } from './namespaces.js';
 import { Operator } from './operator.js';
 import { place } from './policies.js';
 import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
@@ -103,6 +104,7 @@ export class ViewLeader {
   private planMs = Infinity;
   readonly operator: Operator;
   readonly shards: Shards;
+  readonly namespaces: Namespaces;
   /** Why nothing can be placed; '' when it can. */
   private lacks = '';
   private wallOffsetMs = 0;
@@ -122,10 +124,12 @@ export class ViewLeader {
       rows: [],
       reason: 'created',
       change: NO_CHANGE,
+      namespaces: new Map(),
       atMs: 0,
     };
     this.draft = new Draft(view);
     this.change = new CountedChange(this.draft);
+    this.namespaces = new Namespaces(this.draft);
     this.shards = new Shards(this.draft, () => this.plan());
     this.operator = new Operator(this.draft, {
       plan: () => this.plan(),

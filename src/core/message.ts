@@ -1,3 +1,5 @@
+import type { CausalMessage } from './causal-message.js';
+import type { CausalRecord } from './causal-record.js';
 import type { Entry } from './entry.js';
 import type { Ballot, BucketId, ClientId, Epoch, Ordinal, Sequence, Version } from './ids.js';
 import type { ConditionalWrite, StoredRecord } from './operation.js';
@@ -108,6 +110,17 @@ export interface DedupRow {
   readonly results: readonly (readonly [clientSequence: number, result: DedupResult])[];
 }
 
+/** What the causal half of a bucket knows beside its records. */
+export interface CausalMeta {
+  readonly known: readonly (readonly [Ordinal, number])[];
+  readonly former: readonly Ordinal[];
+  /** Writes that the store did not have yet. */
+  readonly unsafe: readonly CausalRecord[];
+  /** Of the last causal write that the server had taken, in any bucket, and its clock. */
+  readonly number: number;
+  readonly clock: number;
+}
+
 /** What a bucket knows beside its records: the rest of a checkpoint or snapshot. */
 export interface BucketMeta {
   /** Last applied entry. */
@@ -117,6 +130,8 @@ export interface BucketMeta {
   readonly dedup: readonly DedupRow[];
   readonly intents: readonly Entry[];
   readonly decisions: readonly Entry[];
+  /** Of a causal half, which has nothing else; else null. */
+  readonly causal: CausalMeta | null;
 }
 
 export class SnapshotChunk {
@@ -253,6 +268,7 @@ export type PeerMessage =
   | DecideAck
   | DecisionQuery
   | DigestReport
+  | CausalMessage
   | ViewUpdate;
 
 /**

@@ -1,3 +1,4 @@
+import type { Context } from './causal-record.js';
 import type { BucketId, ClientId, Epoch, Key, Ordinal, Version } from './ids.js';
 import { Code, CODES } from './refusal.js';
 
@@ -56,6 +57,8 @@ export class Operation {
     readonly timeoutMs: number,
     readonly hops: number,
     readonly reads: ReadSet | null = null,
+    /** In a causal namespace: what the session has seen. */
+    readonly context: Context | null = null,
   ) {}
 }
 
@@ -82,6 +85,7 @@ export function readdressed(
     timeoutMs,
     hops,
     operation.reads,
+    operation.context,
   );
 }
 
@@ -129,6 +133,8 @@ export class Result {
     readonly more: boolean,
     /** Of a setr and a getr: how many buckets took part. */
     readonly participants: number,
+    /** In a causal namespace: what the session has seen now. */
+    readonly context: Context | null = null,
   ) {}
 }
 

@@ -1,3 +1,4 @@
+import type { CausalChange } from './causal-bucket.js';
 import type { Entry } from './entry.js';
 import type { BucketId, Key, Ordinal, Sequence } from './ids.js';
 import type { BucketMeta, LeaderMessage, PeerMessage } from './message.js';
@@ -11,6 +12,7 @@ import type { View, ViewDelta } from './view.js';
  * - installed: the records of the bucket in the state store are those of a snapshot with `meta`;
  *   what the log said about the bucket before is void
  * - dropped: the bucket is not held here any more
+ * - causal: what the causal half of the bucket has become
  * - view, viewDelta: this view is to be adopted
  */
 export type LogRecord =
@@ -24,6 +26,7 @@ export type LogRecord =
   | { readonly type: 'cut'; readonly bucket: BucketId; readonly sequence: Sequence }
   | { readonly type: 'installed'; readonly bucket: BucketId; readonly meta: BucketMeta }
   | { readonly type: 'dropped'; readonly bucket: BucketId }
+  | { readonly type: 'causal'; readonly bucket: BucketId; readonly change: CausalChange }
   | { readonly type: 'view'; readonly view: View }
   /** Follows the view that was logged, or was in the checkpoint, before it. */
   | { readonly type: 'viewDelta'; readonly delta: ViewDelta };
@@ -113,6 +116,8 @@ export type SelfMessage =
   | { readonly type: 'adopt'; readonly view: View }
   | { readonly type: 'gaveUp'; readonly bucket: BucketId }
   | { readonly type: 'beat' }
+  | { readonly type: 'causalDurable'; readonly number: number }
+  | { readonly type: 'causalDropped'; readonly bucket: BucketId }
   | {
       readonly type: 'logged';
       readonly bucket: BucketId;

@@ -1,5 +1,8 @@
 import { Bucket } from './bucket.js';
-import type { BucketId, Sequence } from './ids.js';
+import type { RecoveredCausal } from './causal.js';
+import { CausalBucket, type CausalChange } from './causal-bucket.js';
+import { MOST_BUCKETS } from './causal-record.js';
+import type { BucketId, Ordinal, Sequence } from './ids.js';
 import type { BucketMeta } from './message.js';
 import type { LogRecord, StateStore } from './outbox.js';
 import { applyDelta, type View, type ViewDelta } from './view.js';
@@ -11,6 +14,7 @@ export interface Recovered {
   readonly buckets: Map<BucketId, Bucket>;
   /** Given up, while the checkpoint may still say that they are held. */
   readonly gone: readonly BucketId[];
+  readonly causal: RecoveredCausal;
 }
 
 /**
@@ -24,13 +28,24 @@ export class Recovery {
   private readonly voidBefore = new Map<BucketId, number>();
   private readonly commitPoints = new Map<BucketId, Sequence>();
   private readonly buckets = new Map<BucketId, Bucket>();
+  private readonly causal = new Map<BucketId, CausalBucket>();
+  /** Of the last causal write, and of the latest one seen. */
+  private number = 0;
+  private clock = 0;
 
   constructor(
     metas: ReadonlyMap<BucketId, BucketMeta>,
     private view: View | null,
     private readonly store: StateStore,
+    private readonly self: Ordinal,
   ) {
     for (const [id, meta] of metas) {
+      if (meta.causal !== null) {
+        this.number = Math.max(this.number, meta.causal.number);
+        this.clock = Math.max(this.clock, meta.causal.clock);
+        this.causalBucket(id - MOST_BUCKETS).load(meta.causal, store);
+        continue;
+      }
       const bucket = new Bucket(id);
       bucket.load(meta);
       this.buckets.set(id, bucket);
@@ -52,6 +67,10 @@ export class Recovery {
     }
     if (record.type === 'viewDelta') {
       this.replayDelta(record.delta);
+      return;
+    }
+    if (record.type === 'causal') {
+      this.replayCausal(record.bucket, record.change);
       return;
     }
     if (position < (this.voidBefore.get(record.bucket) ?? 0)) return;
@@ -86,7 +105,25 @@ export class Recovery {
       // Never answer to a ballot older than one that wrote here.
       bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
     }
-    return { view: this.view, buckets: this.buckets, gone };
+    const { view, buckets, number, clock } = this;
+    return { view, buckets, gone, causal: { buckets: this.causal, number, clock } };
+  }
+
+  private replayCausal(id: BucketId, change: CausalChange): void {
+    for (const { clock, writer, number } of change.records) {
+      if (clock > this.clock) this.clock = clock;
+      if (writer === this.self && number > this.number) this.number = number;
+    }
+    this.causalBucket(id).apply(change, this.store, false);
+  }
+
+  private causalBucket(id: BucketId): CausalBucket {
+    let bucket = this.causal.get(id);
+    if (bucket === undefined) {
+      bucket = new CausalBucket(id, this.self);
+      this.causal.set(id, bucket);
+    }
+    return bucket;
   }
 
   private replayDelta(delta: ViewDelta): void {

@@ -1,4 +1,6 @@
 import type { Bucket } from './bucket.js';
+import { Causal } from './causal.js';
+import { isCausal } from './causal-message.js';
 import { bucketOf } from './hash.js';
 import type { Host, ServerSettings } from './host.js';
 import { ballotEpoch, type BucketId, type Ordinal, type Sequence } from './ids.js';
@@ -40,9 +42,8 @@ import {
   applyDelta,
   type BucketRow,
   ChangePhase,
-  type Member,
   MemberState,
-  NO_CHANGE,
+  NO_VIEW,
   type View,
 } from './view.js';
 
@@ -50,26 +51,6 @@ import {
 const TELL_COMMIT_MS = 200;
 /** Messages kept for a view that is on its way; more are dropped and sent again. */
 const EARLY_MESSAGES = 16_384;
-
-/** Before the first view: an epoch that every real one exceeds. */
-function noView(): View {
-  const parameters = {
-    bucketCount: 0,
-    replicaCount: 0,
-    minInSync: 0,
-    policy: '',
-    shardCount: 0,
-    shardSpread: 'even',
-    leaseMs: 0,
-    graceMs: 0,
-    rebalanceRateBytes: 0,
-    rateSteered: false,
-    rebalancePaused: false,
-  };
-  const members = new Map<Ordinal, Member>();
-  const change = NO_CHANGE;
-  return { clusterId: '', epoch: 0, parameters, members, rows: [], change, reason: '', atMs: 0 };
-}
 
 /**
  * A storage server as one synchronous state machine: messages, operations, completions and ticks
@@ -92,6 +73,7 @@ export class StorageServer implements Host {
   private readonly reporter: Reporter;
   private readonly multiReads: MultiReads;
   private readonly scrub: Scrub;
+  private readonly causal: Causal;
   /** The newest view received; adopted when it is durable (V1). */
   private newest: View;
   private readonly expected = new Map<number, (completion: Completion) => void>();
@@ -125,12 +107,13 @@ export class StorageServer implements Host {
     // A directory that never had a view cannot have answered anybody.
     this.lease = new Lease(recovered.view === null ? -Infinity : now);
     this.parking = new Parking(settings.parkedAtOnce);
-    this.view = noView();
+    this.view = NO_VIEW;
     this.newest = recovered.view ?? this.view;
     this.scrub = new Scrub(this, (bucket) => this.replicas.primaryOf(bucket));
     this.replicas = new Replicas(this, this.incarnation, recovered, this.scrub);
     this.reporter = new Reporter(this, this.incarnation, this.scrub);
     this.multiReads = new MultiReads(this);
+    this.causal = new Causal(this, recovered.causal);
   }
 
   /** Take up the roles of the recovered view. Call once, before anything else. */
@@ -152,6 +135,8 @@ export class StorageServer implements Host {
     this.enter(now, outbox);
     if (message.type === 'adopt') this.adopt(message.view, false);
     else if (message.type === 'beat') this.reporter.onDurable(this.replicas.primaries);
+    else if (message.type === 'causalDurable') this.causal.onDurable(message.number);
+    else if (message.type === 'causalDropped') this.causal.onDropped(message.bucket);
     else if (message.type === 'gaveUp') this.replicas.onGaveUp(message.bucket);
     else if (message.type === 'logged') {
       this.primaryOf(message.bucket)?.onLogged(message.ballot, message.upTo);
@@ -197,6 +182,7 @@ export class StorageServer implements Host {
       this.refuse(request, bucket, code, why);
     }
     this.multiReads.tick();
+    this.causal.tick();
     this.scrub.tick(this.replicas.primaries);
     this.reporter.tick();
     this.leave();
@@ -221,12 +207,15 @@ export class StorageServer implements Host {
   flush(now: number, outbox: Outbox): void {
     this.enter(now, outbox);
     this.replicas.flush();
+    this.causal.flush();
     this.leave();
   }
 
   /** Committed state of the buckets that changed since the last call; null: not held any more. */
   takeDirty(): Map<BucketId, BucketMeta | null> {
-    return this.replicas.takeDirty();
+    const metas = this.replicas.takeDirty();
+    this.causal.takeDirty(metas);
+    return metas;
   }
 
   /** Whether this server would answer a read of the bucket now. For checkers. */
@@ -276,6 +265,7 @@ export class StorageServer implements Host {
       this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');
       return;
     }
+    if (this.causal.takes(request, operation, bucket, row)) return;
     if (operation.kind === OperationKind.GetR && this.multiReads.start(request, operation)) return;
     if (operation.bucketEpoch > row.epoch) {
       this.park(request, operation, bucket, Code.Unavailable, 'this server waits for a newer view');
@@ -396,6 +386,10 @@ export class StorageServer implements Host {
   }
 
   private dispatch(from: Ordinal, message: PeerMessage): void {
+    if (isCausal(message)) {
+      this.causal.onMessage(from, message);
+      return;
+    }
     if ('ballot' in message && this.early(from, message)) return;
     switch (message.type) {
       case 'prepare':
@@ -534,10 +528,18 @@ export class StorageServer implements Host {
       this.refuse(request, bucket, Code.NotPrimary, `server ${to} holds the key`);
       return;
     }
+    this.forward(to, request, operation, row);
+  }
+
+  forward(to: Ordinal, request: number, operation: Operation, row: BucketRow): void {
     this.parking.forget(request);
     const epoch = Math.max(operation.bucketEpoch, row.epoch);
     const { timeoutMs, hops } = operation;
     this.outbox.forward(to, request, readdressed(operation, epoch, timeoutMs, hops + 1));
+  }
+
+  causalReady(bucket: BucketId, learner: Ordinal): boolean {
+    return this.causal.isReady(bucket, learner);
   }
 
   private onView(message: ViewUpdate): void {
@@ -566,6 +568,7 @@ export class StorageServer implements Host {
     // Whoever got beacons of us must hear that we have adopted this view, too.
     this.sendBeacons();
     this.replicas.adopt(before, resuming);
+    this.causal.adopt(before);
     this.sendBeacons();
     // The view leader waits for what this server has to send.
     if (view.change.phase === ChangePhase.Prime) this.reporter.hurry();

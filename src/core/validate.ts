@@ -1,3 +1,4 @@
+import { RESERVED } from './namespace.js';
 import { type Operation, OperationKind } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 
@@ -6,6 +7,10 @@ export function objection(
   operation: Operation,
   bucketCount: number,
 ): { readonly code: Code; readonly detail: string } | null {
+  // A namespace's key comes with what its session has seen.
+  if (operation.context === null && keysOf(operation).some((key) => key.startsWith(RESERVED))) {
+    return invalid('keys that begin with the bytes ff ff are reserved for namespaces');
+  }
   switch (operation.kind) {
     case OperationKind.Get:
     case OperationKind.ConfirmedGet:
@@ -23,6 +28,11 @@ export function objection(
       }
       return null;
   }
+}
+
+function keysOf({ key, writes, reads, kind }: Operation): readonly string[] {
+  if (kind === OperationKind.Scan) return [];
+  return [key, ...(writes ?? []).map((write) => write.key), ...(reads?.keys ?? [])];
 }
 
 /** Why a key is refused, or null. */

@@ -80,9 +80,10 @@ export class ViewRecovery {
 
 /** A view as the delta from nothing that makes it. */
 export function asDelta(view: View): ViewDelta {
-  const { clusterId, epoch, parameters, change, reason, atMs } = view;
+  const { clusterId, epoch, parameters, change, namespaces, reason, atMs } = view;
   const members = Array.from(view.members.values());
   const rows = new Map(view.rows.entries());
-  const toEpoch = epoch;
-  return { clusterId, fromEpoch: 0, toEpoch, parameters, members, rows, change, reason, atMs };
+  const span = { fromEpoch: 0, toEpoch: epoch };
+  const said = { change, namespaces, reason, atMs };
+  return { clusterId, ...span, parameters, members, rows, ...said };
 }

@@ -1,4 +1,5 @@
 import type { BucketId, Epoch, Ordinal } from './ids.js';
+import type { Namespace } from './namespace.js';
 
 /** The numbers are those of `MemberState` on the wire. */
 export const MemberState = { Up: 1, Down: 2, Replaced: 3 } as const;
@@ -116,11 +117,38 @@ export interface View {
   /** One row per bucket; empty until the cluster is founded. */
   readonly rows: readonly BucketRow[];
   readonly change: ViewChange;
+  /** By number, without the one that has no name. */
+  readonly namespaces: ReadonlyMap<number, Namespace>;
   /** Why this epoch was made, for people. */
   readonly reason: string;
   /** Wall clock of the view leader, ms; for people. */
   readonly atMs: number;
 }
+
+/** Before the first view: an epoch that every real one exceeds. */
+export const NO_VIEW: View = {
+  clusterId: '',
+  epoch: 0,
+  parameters: {
+    bucketCount: 0,
+    replicaCount: 0,
+    minInSync: 0,
+    policy: '',
+    shardCount: 0,
+    shardSpread: 'even',
+    leaseMs: 0,
+    graceMs: 0,
+    rebalanceRateBytes: 0,
+    rateSteered: false,
+    rebalancePaused: false,
+  },
+  members: new Map(),
+  rows: [],
+  change: NO_CHANGE,
+  namespaces: new Map(),
+  reason: '',
+  atMs: 0,
+};
 
 /** What changed between two epochs. */
 export interface ViewDelta {
@@ -131,6 +159,8 @@ export interface ViewDelta {
   readonly members: readonly Member[];
   readonly rows: ReadonlyMap<BucketId, BucketRow>;
   readonly change: ViewChange | null;
+  /** All of them; null: as before. */
+  readonly namespaces: ReadonlyMap<number, Namespace> | null;
   readonly reason: string;
   readonly atMs: number;
 }
@@ -149,6 +179,7 @@ export function applyDelta(view: View, delta: ViewDelta): View | null {
     members,
     rows,
     change: delta.change ?? view.change,
+    namespaces: delta.namespaces ?? view.namespaces,
     reason: delta.reason,
     atMs: delta.atMs,
   };

@@ -11,6 +11,8 @@ import {
 } from '../core/leader.js';
 import type { Ordinal } from '../core/ids.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { Mode } from '../core/namespace.js';
+import type { Created } from '../core/namespaces.js';
 import type { Changing, Draining, Removal, Steered, Steering } from '../core/operator.js';
 import type { PreviewAnswer, Supposition } from '../core/preview.js';
 import type { ShardAnswer, Shards } from '../core/shards.js';
@@ -84,6 +86,11 @@ export class LeaderDriver implements LeaderOutbox {
   /** Change what belongs to which shard; resolves when that is durable. */
   async shards(change: (shards: Shards) => ShardAnswer): Promise<ShardAnswer> {
     return this.durably(change(this.machine.shards));
+  }
+
+  /** Durable when it resolves. */
+  async createNamespace(name: string, mode: Mode): Promise<Created> {
+    return this.durably(this.machine.namespaces.create(name, mode, 0));
   }
 
   previewReshard(shardCount: number): PreviewAnswer {

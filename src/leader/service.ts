@@ -5,10 +5,13 @@ import { WireError } from '../wire/binary.js';
 import { leaderMessageFromWire } from '../wire/convert-leader.js';
 import { viewToWire, viewUpdateToWire } from '../wire/convert-view.js';
 import type { ViewUpdate } from '../core/message.js';
+import type { Mode } from '../core/namespace.js';
 import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import type {
   ChangeViewRequest,
   ChangeViewResponse,
+  CreateNamespaceRequest,
+  CreateNamespaceResponse,
   DrainServerRequest,
   DrainServerResponse,
   HeartbeatRequest,
@@ -67,6 +70,10 @@ export function leaderService(
       const driver = ready(done);
       if (driver !== null) void drain(driver, call.request, done);
     },
+    createNamespace: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void createNamespace(driver, call.request, done);
+    },
     steerRebalance: (call, done) => {
       const driver = ready(done);
       if (driver !== null) void steer(driver, call.request, done);
@@ -113,6 +120,19 @@ async function changeView(
   const answer = await driver.change(servers);
   if (!answer.ok) done(preconditionError(answer.code, answer.message));
   else done(null, { epoch: driver.view.epoch, replicas: answer.replicas, preview: undefined });
+}
+
+async function createNamespace(
+  driver: LeaderDriver,
+  { name, mode }: CreateNamespaceRequest,
+  done: sendUnaryData<CreateNamespaceResponse>,
+): Promise<void> {
+  const answer = await driver.createNamespace(name, mode as number as Mode);
+  if (answer.ok) {
+    const { namespace } = answer;
+    const told = { ...namespace, mode: namespace.mode as number };
+    done(null, { epoch: driver.view.epoch, namespace: told });
+  } else done(preconditionError(answer.code, answer.message));
 }
 
 async function drain(

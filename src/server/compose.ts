@@ -179,7 +179,12 @@ class ServerProcess {
 
   private async recover(): Promise<ReturnType<Recovery['finish']>> {
     const { storage } = this;
-    const recovery = new Recovery(storage.metas, storage.view, storage.store);
+    const recovery = new Recovery(
+      storage.metas,
+      storage.view,
+      storage.store,
+      storage.identity.ordinal,
+    );
     await storage.replay((position, record) => recovery.scan(position, record));
     await storage.replay((position, record) => recovery.replay(position, record));
     return recovery.finish();

@@ -39,7 +39,7 @@ export class Disk {
   /** Read what a former process left, as the real server does. */
   recover(): Recovered {
     const { metas, view, replayFrom } = this.saved;
-    const recovery = new Recovery(metas, view, this.store);
+    const recovery = new Recovery(metas, view, this.store, this.ordinal);
     this.log.replay(replayFrom, (position, record) => recovery.scan(position, record));
     this.log.replay(replayFrom, (position, record) => recovery.replay(position, record));
     return recovery.finish();

@@ -6,6 +6,7 @@ import {
   ViewLeader,
 } from '../core/leader.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
+import type { Mode } from '../core/namespace.js';
 import type { Steering } from '../core/operator.js';
 import type { View, ViewDelta } from '../core/view.js';
 import type { ProcessClock } from './clock.js';
@@ -109,6 +110,13 @@ export class LeaderProcess implements LeaderOutbox {
   changeView(ids: readonly string[]): void {
     this.input((now) => {
       this.machine.operator.change(ids);
+      this.machine.flush(now, this.processClock.wallMs(), this);
+    });
+  }
+
+  createNamespace(name: string, mode: Mode): void {
+    this.input((now) => {
+      this.machine.namespaces.create(name, mode, 0);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

@@ -146,6 +146,8 @@ export class SimulatedLog {
       this.views.push({ position, epoch });
       return;
     }
+    // All of it is in the store when it is logged: a checkpoint needs no more.
+    if (record.type === 'causal') return;
     if (record.type === 'dropped' || record.type === 'installed') {
       this.index.delete(record.bucket);
       return;

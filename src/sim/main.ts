@@ -30,6 +30,7 @@ interface Flags {
   readonly faults?: readonly number[];
   readonly chaosMs?: number;
   readonly clients?: number;
+  readonly causal?: number;
 }
 
 function whole(text: string): number {
@@ -91,7 +92,8 @@ async function runMany(task: Task, count: number, onTold: (told: Told) => boolea
   );
 }
 
-async function runRange(from: number, count: number, sabotage: string): Promise<boolean> {
+async function runRange(task: Task, count: number): Promise<boolean> {
+  const { from } = task;
   const startedMs = performance.now();
   let seeds = 0;
   let failed = 0;
@@ -112,7 +114,7 @@ async function runRange(from: number, count: number, sabotage: string): Promise<
         `${(virtualMs / 3_600_000 / minutes).toFixed(1)} simulated hours per minute`,
     );
   };
-  await runMany({ from, sabotage, shrinks: true }, count, (told) => {
+  await runMany(task, count, (told) => {
     seeds += 1;
     operations += told.operations;
     undecided += told.undecided;
@@ -131,7 +133,8 @@ async function runRange(from: number, count: number, sabotage: string): Promise<
 /** How many seeds it took to catch a sabotage; null when it was missed. */
 async function catchOne(sabotage: Sabotage, from: number): Promise<number | null> {
   let first: number | null = null;
-  await runMany({ from, sabotage: sabotage.name, shrinks: false }, CATCH_WITHIN, (told) => {
+  const { name, causal = 0 } = sabotage;
+  await runMany({ from, sabotage: name, shrinks: false, causal }, CATCH_WITHIN, (told) => {
     if (told.failure !== '') first = Math.min(first ?? Infinity, told.seed - from + 1);
     return first === null;
   });
@@ -168,11 +171,12 @@ function runSteps(sabotage: Sabotage): boolean {
   return failed === 0;
 }
 
-function limitsOf({ faults, chaosMs, clients }: Flags): Limits {
+function limitsOf({ faults, chaosMs, clients, causal }: Flags): Limits {
   return {
     ...(faults !== undefined && { faults }),
     ...(chaosMs !== undefined && { chaosMs }),
     ...(clients !== undefined && { clients }),
+    ...(causal !== undefined && { causal }),
   };
 }
 
@@ -188,6 +192,7 @@ async function main(): Promise<boolean> {
     .option('--faults <numbers>', 'with --seed: only these faults; none: no fault', wholes)
     .option('--chaos-ms <ms>', 'with --seed: when the faults end', whole)
     .option('--clients <n>', 'with --seed: how many clients', whole)
+    .option('--causal <n>', 'with so many clients of a causal namespace', whole)
     .option('--sabotage <name>', 'break the code on purpose; all: each must be caught')
     .parse();
   const { seed, sabotage = '', shrink: shrinks = false, ...flags } = command.opts<Flags>();
@@ -196,7 +201,9 @@ async function main(): Promise<boolean> {
   const broken = sabotage === '' ? HONEST : find(sabotage);
   if (flags.steps === true) return runSteps(broken);
   if (seed !== undefined) return runOne(seed, broken, limitsOf(flags), shrinks);
-  return runRange(seedFrom, endless ? Infinity : seeds, sabotage);
+  const { causal = 0 } = flags;
+  const task = { from: seedFrom, sabotage, shrinks: true, causal };
+  return runRange(task, endless ? Infinity : seeds);
 }
 
 process.exitCode = (await main()) ? 0 : 1;

@@ -38,12 +38,13 @@ function tellStory({ history, violations }: Outcome, key: Key): string[] {
 }
 
 function commandOf({ seed, limits }: Outcome, sabotage: string): string {
-  const { faults, chaosMs, clients } = limits;
+  const { faults, chaosMs, clients, causal = 0 } = limits;
   const flags = [
     ...(sabotage === '' ? [] : ['--sabotage', sabotage]),
     ...(faults === undefined ? [] : ['--faults', faults.length === 0 ? 'none' : faults.join()]),
     ...(chaosMs === undefined ? [] : ['--chaos-ms', String(chaosMs)]),
     ...(clients === undefined ? [] : ['--clients', String(clients)]),
+    ...(causal === 0 ? [] : ['--causal', String(causal)]),
   ];
   if (flags.length === 0) return `make sim SEED=${seed}`;
   return `node dist/sim/main.js --seed ${seed} ${flags.join(' ')}`;

@@ -6,8 +6,16 @@ import { ChangePhase, isUp, primaryOf } from '../core/view.js';
 import { checkChanges } from '../checkers/changes.js';
 import { checkLists } from '../checkers/lists.js';
 import { checkHistory, checkLastWrites } from '../checkers/register.js';
-import { checkReplicas } from '../checkers/replicas.js';
+import { CausalHistory } from '../checkers/causal.js';
+import {
+  causalRest,
+  checkCausalReplicas,
+  checkReplicas,
+  type RecordsOf,
+} from '../checkers/replicas.js';
 import { checkAtomicity, checkCounters, checkTotal } from '../checkers/transactions.js';
+import { Mode } from '../core/namespace.js';
+import { CausalClient } from './causal-client.js';
 import { Client, type Patience, type Script } from './client.js';
 import { type Fault, Faults } from './faults.js';
 import { History, type Violation } from '../checkers/history.js';
@@ -42,6 +50,7 @@ export interface Outcome {
   /** Keys whose history took too long to judge. */
   readonly undecided: readonly Key[];
   readonly history: History;
+  readonly causalOperations: number;
   /** Hash of all that happened; the same seed gives the same hash. */
   readonly hash: string;
   readonly events: number;
@@ -55,6 +64,8 @@ export interface Limits {
   /** When the faults end, ms. */
   readonly chaosMs?: number;
   readonly clients?: number;
+  /** Clients of a causal namespace beside them; without it there is none. */
+  readonly causal?: number;
 }
 
 /** Run one cluster from its seed, with faults, and judge what its clients saw. */
@@ -80,6 +91,8 @@ class Run {
   private readonly play: Playground;
   private readonly violations: Violation[] = [];
   private healing = false;
+  private readonly causal = new CausalHistory();
+  private readonly sessions: CausalClient[] = [];
 
   constructor(
     private readonly seed: number,
@@ -124,6 +137,7 @@ class Run {
       violations,
       undecided,
       history,
+      causalOperations: this.causal.reads + this.causal.writes.length,
       hash,
       events,
       virtualMs,
@@ -143,8 +157,27 @@ class Run {
       const own = random.fork(`client ${index}`);
       this.addClient(own, index === 0 ? openAccounts(own, play) : work(own, play));
     }
+    this.beginCausal();
     const only = this.limits.faults === undefined ? null : new Set(this.limits.faults);
     return new Faults(world, random.fork('faults'), settings, only);
+  }
+
+  private beginCausal(): void {
+    const { world, random, play, causal, limits } = this;
+    const { causal: clients = 0 } = limits;
+    if (clients === 0) return;
+    const create = (): void => {
+      if (world.view.namespaces.size > 0) return;
+      world.leader.createNamespace('causal', Mode.Causal);
+      world.clock.after(100, create);
+    };
+    create();
+    const drawn = random.fork('causal');
+    const keys = named('c', drawn.whole(1, 8));
+    for (let index = 0; index < clients; index++) {
+      const own = drawn.fork(`client ${index}`);
+      this.sessions.push(new CausalClient(world, causal, index, own, keys, play.over));
+    }
   }
 
   private addClient(random: Prng, script: Script): void {
@@ -189,8 +222,8 @@ class Run {
   private untilIdle(): void {
     const { clock } = this.world;
     const untilMs = clock.now + ANSWERED_WITHIN_MS * 2;
-    while (clock.now < untilMs && this.clients.some(({ idle }) => !idle))
-      clock.run(clock.now + 100);
+    const all = [...this.clients, ...this.sessions];
+    while (clock.now < untilMs && all.some(({ idle }) => !idle)) clock.run(clock.now + 100);
   }
 
   private judge(): void {
@@ -207,13 +240,13 @@ class Run {
     const expected = open ? settings.accounts * BALANCE : 0;
     violations.push(...checkTotal(accounts, rest, expected));
     violations.push(...checkLists(history, lists), ...checkCounters(history, counters, rest));
-    const { world } = this;
-    violations.push(
-      ...checkReplicas(
-        world.view,
-        (server, bucket) => world.host(server)?.disk.store.records(bucket) ?? [],
-      ),
-    );
+    const { world, causal } = this;
+    const recordsOf: RecordsOf = (server, bucket) =>
+      world.host(server)?.disk.store.records(bucket) ?? [];
+    violations.push(...checkCausalReplicas(world.view, recordsOf));
+    causal.checkRest(causalRest(world.view, recordsOf));
+    violations.push(...causal.violations);
+    violations.push(...checkReplicas(world.view, recordsOf));
   }
 
   /** D1, D3: after the last fault every operation gets its answer, and soon. */

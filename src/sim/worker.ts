@@ -13,6 +13,8 @@ export interface Task {
   readonly sabotage: string;
   /** Make failed runs smaller before they are told. */
   readonly shrinks: boolean;
+  /** Clients of a causal namespace. */
+  readonly causal: number;
 }
 
 /** What a worker tells of one seed. */
@@ -25,7 +27,7 @@ export interface Told {
   readonly failure: string;
 }
 
-const { sabotage: name, shrinks } = workerData as Task;
+const { sabotage: name, shrinks, causal } = workerData as Task;
 const sabotage = SABOTAGES.find((known) => known.name === name) ?? HONEST;
 
 function tell(failed: Outcome): string {
@@ -33,10 +35,10 @@ function tell(failed: Outcome): string {
 }
 
 parentPort?.on('message', (seed: number) => {
-  const outcome = run(seed, sabotage);
+  const outcome = run(seed, sabotage, { causal });
   const told: Told = {
     seed,
-    operations: outcome.history.calls.length,
+    operations: outcome.history.calls.length + outcome.causalOperations,
     undecided: outcome.undecided.length,
     virtualMs: outcome.virtualMs,
     failure: outcome.violations.length === 0 ? '' : tell(outcome),

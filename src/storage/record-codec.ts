@@ -2,8 +2,10 @@ import type { Buffer } from 'node:buffer';
 
 import { Entry } from '../core/entry.js';
 import type { EntryKind, EntryWrite, TransactionBody } from '../core/entry.js';
-import type { BucketId, Sequence } from '../core/ids.js';
-import type { BucketMeta, DedupResult, DedupRow } from '../core/message.js';
+import type { CausalChange } from '../core/causal-bucket.js';
+import { type CausalRecord, fromStored, toStored } from '../core/causal-record.js';
+import type { BucketId, Ordinal, Sequence } from '../core/ids.js';
+import type { BucketMeta, CausalMeta, DedupResult, DedupRow } from '../core/message.js';
 import type { LogRecord } from '../core/outbox.js';
 import { ByteReader, ByteWriter } from './bytes.js';
 import { StorageError } from './storage-error.js';
@@ -12,8 +14,16 @@ import { readView, readViewDelta, writeView, writeViewDelta } from './view-codec
 /** First byte of every record. A change of the layout below needs a new number. */
 const FORMAT = 1;
 
-const TYPE_NUMBERS = { entry: 1, cut: 2, installed: 3, dropped: 4, view: 5, viewDelta: 6 } as const;
-const TYPES = ['', 'entry', 'cut', 'installed', 'dropped', 'view', 'viewDelta'] as const;
+const TYPES = [
+  '',
+  'entry',
+  'cut',
+  'installed',
+  'dropped',
+  'view',
+  'viewDelta',
+  'causal',
+] as const satisfies readonly ('' | LogRecord['type'])[];
 
 /** What the log's index needs of a record; cheap to read. Fields that do not apply are 0. */
 export interface RecordHead {
@@ -27,7 +37,7 @@ export interface RecordHead {
 export function writeRecord(out: ByteWriter, record: LogRecord): void {
   const head = headOf(record);
   out.u8(FORMAT);
-  out.u8(TYPE_NUMBERS[head.type]);
+  out.u8(TYPES.indexOf(head.type));
   out.u32(head.bucket);
   out.number(head.sequence);
   switch (record.type) {
@@ -44,6 +54,9 @@ export function writeRecord(out: ByteWriter, record: LogRecord): void {
     case 'viewDelta':
       writeViewDelta(out, record.delta);
       break;
+    case 'causal':
+      writeCausal(out, record.change);
+      break;
     case 'cut':
     case 'dropped':
       break;
@@ -59,7 +72,8 @@ export function headOf(record: LogRecord): RecordHead {
     case 'installed':
       return { type: 'installed', bucket: record.bucket, sequence: record.meta.sequence };
     case 'dropped':
-      return { type: 'dropped', bucket: record.bucket, sequence: 0 };
+    case 'causal':
+      return { type: record.type, bucket: record.bucket, sequence: 0 };
     case 'view':
       return { type: 'view', bucket: 0, sequence: record.view.epoch };
     case 'viewDelta':
@@ -87,6 +101,8 @@ export function readRecord(payload: Buffer): LogRecord {
         return { type, bucket, meta: readMeta(input) };
       case 'dropped':
         return { type, bucket };
+      case 'causal':
+        return { type, bucket, change: readCausal(input) };
       case 'view':
         return { type, view: readView(input) };
       case 'viewDelta':
@@ -202,6 +218,13 @@ function writeMeta(out: ByteWriter, meta: BucketMeta): void {
   out.list(meta.dedup, (row) => writeDedupRow(out, row));
   out.list(meta.intents, (entry) => writeEntry(out, entry));
   out.list(meta.decisions, (entry) => writeEntry(out, entry));
+  out.list(meta.causal === null ? [] : [meta.causal], (causal) => {
+    writeVector(out, causal.known);
+    out.list(causal.former, (server) => out.u32(server));
+    out.list(causal.unsafe, (record) => writeCausalRecord(out, record));
+    out.number(causal.number);
+    out.number(causal.clock);
+  });
 }
 
 function readMeta(input: ByteReader): BucketMeta {
@@ -212,7 +235,70 @@ function readMeta(input: ByteReader): BucketMeta {
     dedup: input.list(() => readDedupRow(input)),
     intents: input.list(() => readEntry(input)),
     decisions: input.list(() => readEntry(input)),
+    causal: input.list(() => readCausalMeta(input))[0] ?? null,
   };
+}
+
+function readCausalMeta(input: ByteReader): CausalMeta {
+  return {
+    known: readVector(input),
+    former: input.list(() => input.u32()),
+    unsafe: input.list(() => readCausalRecord(input)),
+    number: input.number(),
+    clock: input.number(),
+  };
+}
+
+function writeCausal(out: ByteWriter, change: CausalChange): void {
+  out.list(change.records, (record) => writeCausalRecord(out, record));
+  out.list(change.gone, ({ key, clock, writer, number }) => {
+    out.binary(key);
+    out.number(clock);
+    out.u32(writer);
+    out.number(number);
+  });
+  writeVector(out, Array.from(change.known));
+  out.list(change.former === null ? [] : [change.former], (former) => {
+    out.list(former, (server) => out.u32(server));
+  });
+  out.boolean(change.dropped);
+}
+
+function readCausal(input: ByteReader): CausalChange {
+  return {
+    records: input.list(() => readCausalRecord(input)),
+    gone: input.list(() => ({
+      key: input.binary(),
+      clock: input.number(),
+      writer: input.u32(),
+      number: input.number(),
+    })),
+    known: new Map(readVector(input)),
+    former: input.list(() => input.list(() => input.u32()))[0] ?? null,
+    dropped: input.boolean(),
+  };
+}
+
+function writeCausalRecord(out: ByteWriter, record: CausalRecord): void {
+  const { key, value, version } = toStored(record);
+  out.binary(key);
+  out.bytes(value);
+  out.number(version);
+}
+
+function readCausalRecord(input: ByteReader): CausalRecord {
+  return fromStored({ key: input.binary(), value: input.bytes(), version: input.number() });
+}
+
+function writeVector(out: ByteWriter, vector: readonly (readonly [Ordinal, number])[]): void {
+  out.list(vector, ([server, number]) => {
+    out.u32(server);
+    out.number(number);
+  });
+}
+
+function readVector(input: ByteReader): (readonly [Ordinal, number])[] {
+  return input.list((): readonly [Ordinal, number] => [input.u32(), input.number()]);
 }
 
 function writeDedupRow(out: ByteWriter, row: DedupRow): void {

@@ -1,3 +1,4 @@
+import type { Mode, Namespace } from '../core/namespace.js';
 import type {
   BucketRow,
   ChangePhase,
@@ -18,6 +19,7 @@ export function writeView(out: ByteWriter, view: View): void {
   out.list([...view.members.values()], (member) => writeMember(out, member));
   out.list(view.rows, (row) => writeRow(out, row));
   writeChange(out, view.change);
+  out.list([...view.namespaces.values()], (namespace) => writeNamespace(out, namespace));
   out.text(view.reason);
   out.number(view.atMs);
 }
@@ -30,6 +32,7 @@ export function readView(input: ByteReader): View {
     members: new Map(input.list(() => readMember(input)).map((member) => [member.ordinal, member])),
     rows: input.list(() => readRow(input)),
     change: readChange(input),
+    namespaces: byNumber(input.list(() => readNamespace(input))),
     reason: input.text(),
     atMs: input.number(),
   };
@@ -47,6 +50,9 @@ export function writeViewDelta(out: ByteWriter, delta: ViewDelta): void {
     writeRow(out, row);
   });
   out.list(delta.change === null ? [] : [delta.change], (change) => writeChange(out, change));
+  out.list(delta.namespaces === null ? [] : [delta.namespaces], (namespaces) => {
+    out.list([...namespaces.values()], (namespace) => writeNamespace(out, namespace));
+  });
   out.text(delta.reason);
   out.number(delta.atMs);
 }
@@ -60,9 +66,26 @@ export function readViewDelta(input: ByteReader): ViewDelta {
     members: input.list(() => readMember(input)),
     rows: new Map(input.list(() => [input.u32(), readRow(input)] as const)),
     change: input.list(() => readChange(input))[0] ?? null,
+    namespaces: input.list(() => byNumber(input.list(() => readNamespace(input))))[0] ?? null,
     reason: input.text(),
     atMs: input.number(),
   };
+}
+
+function writeNamespace(out: ByteWriter, { number, name, mode, ttlMs }: Namespace): void {
+  out.u32(number);
+  out.text(name);
+  out.u8(mode);
+  out.number(ttlMs);
+}
+
+function readNamespace(input: ByteReader): Namespace {
+  const [number, name] = [input.u32(), input.text()];
+  return { number, name, mode: input.u8() as Mode, ttlMs: input.number() };
+}
+
+function byNumber(namespaces: readonly Namespace[]): Map<number, Namespace> {
+  return new Map(namespaces.map((namespace) => [namespace.number, namespace]));
 }
 
 function writeParameters(out: ByteWriter, parameters: ViewParameters): void {

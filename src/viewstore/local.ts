@@ -4,6 +4,7 @@ import { crc32 } from 'node:zlib';
 
 import { ClassicLevel } from 'classic-level';
 
+import type { Namespace } from '../core/namespace.js';
 import type {
   BucketRow,
   Member,
@@ -15,7 +16,7 @@ import type {
 import { EpochMark } from './epoch-mark.js';
 import type { ViewStore } from './port.js';
 
-const FORMAT = 2;
+const FORMAT = 3;
 const HEAD = 'head';
 /** In the directory of the store, which leaves files that it does not know alone. */
 const MARK = 'EPOCH';
@@ -27,6 +28,7 @@ interface Head {
   readonly parameters: ViewParameters;
   readonly buckets: number;
   readonly change: ViewChange;
+  readonly namespaces: readonly Namespace[];
   readonly reason: string;
   readonly atMs: number;
 }
@@ -97,14 +99,17 @@ export class LocalViewStore implements ViewStore {
       if (rows[bucket] === undefined) throw this.damaged(`the row of bucket ${bucket} is missing`);
     }
     const { clusterId, epoch, parameters, change, reason, atMs } = head;
+    const namespaces = new Map(head.namespaces.map((one) => [one.number, one]));
+    const said = { change, namespaces, reason, atMs };
     const byOrdinal = new Map(members.map((member) => [member.ordinal, member]));
-    return { clusterId, epoch, parameters, members: byOrdinal, rows, change, reason, atMs };
+    return { clusterId, epoch, parameters, members: byOrdinal, rows, ...said };
   }
 
   async append(delta: ViewDelta, view: View): Promise<void> {
     const { clusterId, epoch, parameters, change, reason, atMs } = view;
     const buckets = view.rows.length;
-    const said = { change, reason, atMs };
+    const namespaces = Array.from(view.namespaces.values());
+    const said = { change, namespaces, reason, atMs };
     const head: Head = { format: FORMAT, clusterId, epoch, parameters, buckets, ...said };
     const puts = [
       put(HEAD, head),

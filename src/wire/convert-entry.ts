@@ -105,5 +105,6 @@ export function metaFromWire(meta: wire.BucketMeta): BucketMeta {
     })),
     intents: meta.intents.map(entryFromWire),
     decisions: meta.decisions.map(entryFromWire),
+    causal: null,
   };
 }

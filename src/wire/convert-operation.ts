@@ -10,6 +10,7 @@ import {
 } from '../core/operation.js';
 import { Code, LIMITS } from '../core/refusal.js';
 import { asBuffer, fromBinary, toBinary, WireError } from './binary.js';
+import { contextFromWire, contextToWire } from './convert-causal.js';
 import type * as wire from './gen/kvs/v1/kv.js';
 
 const KINDS = new Set<number>(Object.values(OperationKind));
@@ -72,6 +73,7 @@ export function operationToWire(operation: Operation, id: number): wire.Operatio
     hops: operation.hops,
     keys: operation.reads?.keys.map(fromBinary) ?? [],
     holdMs: operation.reads?.holdMs ?? 0,
+    ...(operation.context === null ? {} : { context: contextToWire(operation.context) }),
   };
 }
 
@@ -107,6 +109,7 @@ export function operationFromWire(
     Math.min(operation.timeoutMs, LIMITS.timeoutMs),
     operation.hops,
     isGetr ? { keys, holdMs: operation.holdMs } : null,
+    operation.context === undefined ? null : contextFromWire(operation.context),
   );
 }
 
@@ -125,6 +128,7 @@ export function resultToWire(result: Result, id: number): wire.OperationResult {
     records: result.records.map(recordToWire),
     more: result.more,
     participants: result.participants,
+    ...(result.context === null ? {} : { context: contextToWire(result.context) }),
   };
 }
 
@@ -143,5 +147,6 @@ export function resultFromWire(result: wire.OperationResult): Result {
     result.records.length === 0 ? NO_RECORDS : result.records.map(recordFromWire),
     result.more,
     result.participants,
+    result.context === undefined ? null : contextFromWire(result.context),
   );
 }

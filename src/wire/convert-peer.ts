@@ -18,6 +18,7 @@ import {
   VoteRequest,
 } from '../core/message.js';
 import { Code } from '../core/refusal.js';
+import * as causal from './convert-causal.js';
 import { finite, fromBinary, required, toBinary, WireError } from './binary.js';
 import { entryFromWire, entryToWire, metaFromWire, metaToWire } from './convert-entry.js';
 import {
@@ -89,6 +90,22 @@ function toWire(message: PeerMessage): Wire {
     }
     case 'digestReport':
       return { $case: 'digestReport', value: message };
+    case 'causalPush':
+      return { $case: 'causalPush', value: causal.pushToWire(message) };
+    case 'causalAck':
+      return { $case: 'causalAck', value: causal.ackToWire(message) };
+    case 'causalMark':
+      return { $case: 'causalMark', value: message };
+    case 'causalBehind':
+      return { $case: 'causalBehind', value: message };
+    case 'causalDigest':
+      return { $case: 'causalDigest', value: causal.digestToWire(message) };
+    case 'causalStamps':
+      return { $case: 'causalStamps', value: causal.stampsToWire(message) };
+    case 'causalPull':
+      return { $case: 'causalPull', value: causal.pullToWire(message) };
+    case 'causalRecords':
+      return { $case: 'causalRecords', value: causal.recordsToWire(message) };
     case 'viewUpdate':
       return { $case: 'viewUpdate', value: viewUpdateToWire(message) };
   }
@@ -118,6 +135,22 @@ function fromWire({ $case, value }: Wire): PeerMessage {
       return ackFromWire(value);
     case 'digestReport':
       return new DigestReport(value.bucket, value.sequence, value.digest);
+    case 'causalPush':
+      return causal.pushFromWire(value);
+    case 'causalAck':
+      return causal.ackFromWire(value);
+    case 'causalMark':
+      return causal.markFromWire(value);
+    case 'causalBehind':
+      return causal.behindFromWire(value);
+    case 'causalDigest':
+      return causal.digestFromWire(value);
+    case 'causalStamps':
+      return causal.stampsFromWire(value);
+    case 'causalPull':
+      return causal.pullFromWire(value);
+    case 'causalRecords':
+      return causal.recordsFromWire(value);
     case 'viewUpdate':
       return viewUpdateFromWire(value);
     case 'voteRequest':

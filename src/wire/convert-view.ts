@@ -1,4 +1,5 @@
 import { ViewUpdate } from '../core/message.js';
+import { Mode } from '../core/namespace.js';
 import type {
   BucketRow,
   Member,
@@ -48,9 +49,24 @@ export function viewToWire(view: View): wire.View {
     members: Array.from(view.members.values(), memberToWire),
     rows: view.rows.map((row, bucket) => rowToWire(bucket, row)),
     change: { ...view.change },
+    namespaces: namespacesToWire(view.namespaces),
     reason: view.reason,
     atMs: view.atMs,
   };
+}
+
+function namespacesToWire(namespaces: View['namespaces']): wire.Namespace[] {
+  return Array.from(namespaces.values(), (one) => ({ ...one, mode: one.mode as number }));
+}
+
+function namespacesFromWire(list: readonly wire.Namespace[]): View['namespaces'] {
+  return new Map(
+    list.map((one) => {
+      const mode = Object.values(Mode).find((known) => known === (one.mode as number));
+      if (mode === undefined) throw new WireError(`a namespace has the unknown mode ${one.mode}`);
+      return [one.number, { ...one, mode }];
+    }),
+  );
 }
 
 export function viewFromWire(view: wire.View): View {
@@ -69,13 +85,14 @@ export function viewFromWire(view: wire.View): View {
       return rowFromWire(row);
     }),
     change: changeFromWire(required(view.change, 'view change')),
+    namespaces: namespacesFromWire(view.namespaces),
     reason: view.reason,
     atMs: view.atMs,
   };
 }
 
 function deltaToWire(delta: ViewDelta): wire.ViewDelta {
-  const { clusterId, fromEpoch, toEpoch, reason, atMs, change } = delta;
+  const { clusterId, fromEpoch, toEpoch, reason, atMs, change, namespaces } = delta;
   return {
     clusterId,
     fromEpoch,
@@ -86,6 +103,7 @@ function deltaToWire(delta: ViewDelta): wire.ViewDelta {
     atMs,
     ...(delta.parameters === null ? {} : { parameters: { ...delta.parameters } }),
     ...(change === null ? {} : { change: { ...change } }),
+    ...(namespaces === null ? {} : { namespaces: { namespaces: namespacesToWire(namespaces) } }),
   };
 }
 
@@ -99,6 +117,8 @@ function deltaFromWire(delta: wire.ViewDelta): ViewDelta {
     members: delta.members.map(memberFromWire),
     rows: new Map(delta.rows.map((row) => [row.bucket, rowFromWire(row)])),
     change: delta.change === undefined ? null : changeFromWire(delta.change),
+    namespaces:
+      delta.namespaces === undefined ? null : namespacesFromWire(delta.namespaces.namespaces),
     reason,
     atMs,
   };

@@ -40,6 +40,7 @@ const view: View = {
     { epoch: 1, replicas: [1, 2], target: [1, 2], floor: 2, founded: 0, before: [] },
     { epoch: 5, replicas: [1], target: [1, 2], floor: 2, founded: 0, before: [] },
   ],
+  namespaces: new Map(),
   change: NO_CHANGE,
   reason: 'server 2 is down',
   atMs: 0,

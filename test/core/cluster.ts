@@ -87,7 +87,7 @@ export class Node implements Outbox {
     former: Node | null = null,
   ) {
     if (former !== null) this.log = former.log;
-    const recovery = new Recovery(new Map(), null, this.store);
+    const recovery = new Recovery(new Map(), null, this.store, ordinal);
     for (const [position, record] of this.log.entries()) recovery.scan(position, record);
     for (const [position, record] of this.log.entries()) recovery.replay(position, record);
     const { now } = cluster;
@@ -194,6 +194,7 @@ export function viewOf(epoch: number, row: BucketRow, members: readonly Ordinal[
     clusterId: 'test',
     epoch,
     parameters: PARAMETERS,
+    namespaces: new Map(),
     members: new Map(
       members.map((ordinal) => [
         ordinal,

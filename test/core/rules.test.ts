@@ -225,7 +225,7 @@ describe('recovery', () => {
   }
 
   function recover(store: MapStore, ...records: LogRecord[]): ReturnType<Recovery['finish']> {
-    const recovery = new Recovery(new Map(), null, store);
+    const recovery = new Recovery(new Map(), null, store, 1);
     for (const [position, record] of records.entries()) recovery.scan(position, record);
     for (const [position, record] of records.entries()) recovery.replay(position, record);
     return recovery.finish();
@@ -258,8 +258,16 @@ describe('recovery', () => {
   });
 
   test('what is gone since the checkpoint is named, so that the next one says so', () => {
-    const meta = { sequence: 9, ballot: 3, version: 9, dedup: [], intents: [], decisions: [] };
-    const recovery = new Recovery(new Map([[1, meta]]), null, new MapStore());
+    const meta = {
+      sequence: 9,
+      ballot: 3,
+      version: 9,
+      dedup: [],
+      intents: [],
+      decisions: [],
+      causal: null,
+    };
+    const recovery = new Recovery(new Map([[1, meta]]), null, new MapStore(), 1);
     const dropped = { type: 'dropped', bucket: 1 } as const;
     recovery.scan(5, dropped);
     recovery.replay(5, dropped);
@@ -268,7 +276,15 @@ describe('recovery', () => {
 
   test('entries before an installed snapshot do not touch its records', () => {
     const store = new MapStore();
-    const meta = { sequence: 9, ballot: 3, version: 9, dedup: [], intents: [], decisions: [] };
+    const meta = {
+      sequence: 9,
+      ballot: 3,
+      version: 9,
+      dedup: [],
+      intents: [],
+      decisions: [],
+      causal: null,
+    };
     const snapshot = new TextEncoder().encode('snapshot');
     store.put(1, { key: 'k', value: snapshot, version: 9 });
     const records = [entry(1, 'a'), entry(2, 'b'), { type: 'installed', bucket: 1, meta } as const];
@@ -281,7 +297,8 @@ describe('recovery', () => {
     const whole = viewOf(3, rowOf(3, [1, 2]), [1, 2]);
     const delta = (toEpoch: number): LogRecord => {
       const fields = { fromEpoch: toEpoch - 1, toEpoch, rows: new Map(), members: [] };
-      const next = { clusterId: 'test', parameters: null, change: null, reason: '', atMs: 0 };
+      const same = { parameters: null, change: null, namespaces: null };
+      const next = { clusterId: 'test', ...same, reason: '', atMs: 0 };
       return { type: 'viewDelta', delta: { ...next, ...fields } };
     };
     const store = new MapStore();

@@ -150,7 +150,15 @@ describe('the log', () => {
     expect(log.entriesFrom(4, 2, 1)).toHaveLength(1);
     expect(log.entriesFrom(4, 4, 10)).toEqual([]);
     expect(log.entriesFrom(5, 1, 10)).toBeNull();
-    const meta = { sequence: 2, ballot: 9, version: 2, dedup: [], intents: [], decisions: [] };
+    const meta = {
+      sequence: 2,
+      ballot: 9,
+      version: 2,
+      dedup: [],
+      intents: [],
+      decisions: [],
+      causal: null,
+    };
     const position = log.replayFrom(new Map([[4, meta]]), 0);
     expect(position).toBe(5);
     log.truncateBefore(position);

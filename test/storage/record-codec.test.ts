@@ -3,6 +3,7 @@ import * as fc from 'fast-check';
 
 import { Entry, EntryKind } from '../../src/core/entry.js';
 import type { BucketMeta } from '../../src/core/message.js';
+import { Mode } from '../../src/core/namespace.js';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { ChangePhase, MemberState } from '../../src/core/view.js';
 import type { View, ViewDelta } from '../../src/core/view.js';
@@ -60,6 +61,27 @@ const result = fc.record({
   participants: small,
 });
 
+const vector = fc
+  .uniqueArray(fc.tuple(small, count), { selector: ([server]) => server, maxLength: 3 })
+  .map((list): ReadonlyMap<number, number> => new Map(list));
+const causalRecord = fc.record({
+  key: binary,
+  value,
+  clock: count,
+  writer: small,
+  number: count,
+  past: vector,
+});
+const causalChange = fc.record({
+  records: fc.array(causalRecord, { maxLength: 3 }),
+  gone: fc.array(fc.record({ key: binary, clock: count, writer: small, number: count }), {
+    maxLength: 3,
+  }),
+  known: vector,
+  former: fc.option(fc.array(small, { maxLength: 3 })),
+  dropped: fc.boolean(),
+});
+
 const meta: fc.Arbitrary<BucketMeta> = fc.record({
   sequence: count,
   ballot: count,
@@ -75,6 +97,15 @@ const meta: fc.Arbitrary<BucketMeta> = fc.record({
   ),
   intents: fc.array(entry, { maxLength: 2 }),
   decisions: fc.array(entry, { maxLength: 2 }),
+  causal: fc.option(
+    fc.record({
+      known: fc.array(fc.tuple(small, count), { maxLength: 3 }),
+      former: fc.array(small, { maxLength: 3 }),
+      unsafe: fc.array(causalRecord, { maxLength: 3 }),
+      number: count,
+      clock: count,
+    }),
+  ),
 });
 
 const ordinals = fc.array(small, { maxLength: 4 });
@@ -126,6 +157,17 @@ const change = fc.record({
   beganAtMs: count,
   endedAtMs: count,
 });
+const namespaces = fc
+  .uniqueArray(
+    fc.record({
+      number: small,
+      name: text,
+      mode: fc.constantFrom(...Object.values(Mode)),
+      ttlMs: count,
+    }),
+    { selector: ({ number }) => number, maxLength: 3 },
+  )
+  .map((list) => new Map(list.map((one) => [one.number, one])));
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
   epoch: count,
@@ -135,6 +177,7 @@ const view: fc.Arbitrary<View> = fc.record({
     .map((members) => new Map(members.map((each) => [each.ordinal, each]))),
   rows: fc.array(row, { maxLength: 4 }),
   change,
+  namespaces,
   reason: text,
   atMs: count,
 });
@@ -146,6 +189,7 @@ const delta: fc.Arbitrary<ViewDelta> = fc.record({
   members: fc.array(member, { maxLength: 3 }),
   rows: fc.array(fc.tuple(small, row), { maxLength: 4 }).map((rows) => new Map(rows)),
   change: fc.option(change),
+  namespaces: fc.option(namespaces),
   reason: text,
   atMs: count,
 });
@@ -155,6 +199,7 @@ const record: fc.Arbitrary<LogRecord> = fc.oneof(
   fc.record({ type: fc.constant('cut' as const), bucket, sequence: count }),
   fc.record({ type: fc.constant('installed' as const), bucket, meta }),
   fc.record({ type: fc.constant('dropped' as const), bucket }),
+  fc.record({ type: fc.constant('causal' as const), bucket, change: causalChange }),
   fc.record({ type: fc.constant('view' as const), view }),
   fc.record({ type: fc.constant('viewDelta' as const), delta }),
 );

@@ -56,7 +56,15 @@ export function logged(bucket: number, sequence: number, value?: string): LogRec
 }
 
 export function meta(sequence: number): BucketMeta {
-  return { sequence, ballot: 7, version: sequence, dedup: [], intents: [], decisions: [] };
+  return {
+    sequence,
+    ballot: 7,
+    version: sequence,
+    dedup: [],
+    intents: [],
+    decisions: [],
+    causal: null,
+  };
 }
 
 export function view(epoch: number): View {
@@ -79,6 +87,7 @@ export function view(epoch: number): View {
     members: new Map(),
     rows: [],
     change: NO_CHANGE,
+    namespaces: new Map(),
     reason: 'test',
     atMs: 5,
   };

@@ -9,6 +9,7 @@ let view = (await store.load()) ?? {
   parameters: { bucketCount: 64 },
   members: new Map(),
   rows: Array.from({ length: 64 }, () => ({ epoch: 0, replicas: [1], target: [1], floor: 1 })),
+  namespaces: new Map(),
   reason: '',
   atMs: 0,
 };

@@ -35,6 +35,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     members: [member],
     rows: new Map(view.rows.map((one, bucket) => [bucket, one])),
     change: view.change,
+    namespaces: view.namespaces,
     reason: view.reason,
     atMs: view.atMs,
   };

@@ -3,8 +3,10 @@ import { Buffer } from 'node:buffer';
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 
+import * as causal from '../../src/core/causal-message.js';
 import { Entry, EntryKind } from '../../src/core/entry.js';
 import * as message from '../../src/core/message.js';
+import { Mode } from '../../src/core/namespace.js';
 import { ConditionKind, Operation, OperationKind, Result } from '../../src/core/operation.js';
 import { Code } from '../../src/core/refusal.js';
 import { ChangePhase, MemberState, type View } from '../../src/core/view.js';
@@ -69,6 +71,8 @@ const meta = fc.record({
   ),
   intents: some(entry),
   decisions: some(entry),
+  // The causal half never travels in a snapshot.
+  causal: fc.constant(null),
 });
 
 const stored = fc.record({ key: binary, value: bytes, version: whole });
@@ -129,6 +133,14 @@ const change = fc.record({
   beganAtMs: whole,
   endedAtMs: whole,
 });
+const namespaces = some(
+  fc.record({
+    number: small,
+    name: text,
+    mode: fc.constantFrom(...Object.values(Mode)),
+    ttlMs: whole,
+  }),
+).map((list) => new Map(list.map((one) => [one.number, one])));
 const view: fc.Arbitrary<View> = fc.record({
   clusterId: text,
   epoch: whole,
@@ -136,6 +148,7 @@ const view: fc.Arbitrary<View> = fc.record({
   members,
   rows: fc.tuple(row, row),
   change,
+  namespaces,
   reason: text,
   atMs: whole,
 });
@@ -147,6 +160,7 @@ const delta = fc.record({
   members: fc.uniqueArray(member, { maxLength: 3, selector: ({ ordinal }) => ordinal }),
   rows: some(fc.tuple(small, row)).map((rows) => new Map(rows)),
   change: fc.option(change),
+  namespaces: fc.option(namespaces),
   reason: text,
   atMs: whole,
 });
@@ -159,10 +173,44 @@ expect.addEqualityTesters([
       : undefined,
 ]);
 
+const vector = some(fc.tuple(small, whole)).map(
+  (list): ReadonlyMap<number, number> => new Map(list),
+);
+const causalRecord = fc.record({
+  key: binary,
+  value: fc.option(bytes),
+  clock: whole,
+  writer: small,
+  number: whole,
+  past: vector,
+});
+const stamp = fc.record({ key: binary, clock: whole, writer: small, number: whole });
+const context = fc.record({ clock: whole, epoch: whole, seen: vector });
+
 type Made = message.PeerMessage;
 
 /** One of each kind; a kind that is missing here is a type error. */
 const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
+  causalPush: fc
+    .tuple(small, whole, whole, fc.boolean(), some(causalRecord))
+    .map((fields) => new causal.CausalPush(...fields)),
+  causalAck: fc
+    .tuple(small, vector, whole, whole, some(small))
+    .map((fields) => new causal.CausalAck(...fields)),
+  causalMark: fc.tuple(whole, whole).map((fields) => new causal.CausalMark(...fields)),
+  causalBehind: small.map((bucket) => new causal.CausalBehind(bucket)),
+  causalDigest: fc
+    .tuple(small, whole, some(whole))
+    .map((fields) => new causal.CausalDigest(...fields)),
+  causalStamps: fc
+    .tuple(small, whole, vector, some(small), some(small), some(stamp))
+    .map((fields) => new causal.CausalStamps(...fields)),
+  causalPull: fc
+    .tuple(small, whole, small, some(binary), some(causalRecord), fc.option(vector))
+    .map((fields) => new causal.CausalPull(...fields)),
+  causalRecords: fc
+    .tuple(small, whole, small, some(causalRecord))
+    .map((fields) => new causal.CausalRecords(...fields)),
   digestReport: fc.tuple(small, whole, text).map((fields) => new message.DigestReport(...fields)),
   prepare: fc
     .tuple(small, whole, small, whole, whole, fc.boolean(), some(entry))
@@ -306,6 +354,8 @@ describe('between clients and servers', () => {
             whole,
             fc.integer({ min: 1, max: 60_000 }),
             fc.nat(4),
+            fc.constant(null),
+            fc.option(context),
           )
           .map((fields) => new Operation(kind, ...fields)),
       );

@@ -1,3 +1,4 @@
+import { CAUSAL } from './causal.js';
 import { CHANGES } from './changes.js';
 import { COMMIT } from './commit.js';
 import { REPLICATION } from './replication.js';
@@ -11,4 +12,5 @@ export const SABOTAGES: readonly Sabotage[] = [
   ...COMMIT,
   ...STORAGE,
   ...CHANGES,
+  ...CAUSAL,
 ];

@@ -11,6 +11,8 @@ export interface Sabotage {
   readonly breaks: string;
   /** An outbox in front of the process's own. */
   outbox?(process: ServerProcess): Outbox;
+  /** How many clients of a causal namespace it takes. */
+  readonly causal?: number;
   /** Durable log records that a crash loses: a disk that lies. */
   readonly lostLogRecords?: number;
   /** Replace a method for one run; the returned function puts it back. */

@@ -247,6 +247,20 @@ export interface Write {
   ifVersion: number;
 }
 
+/** All writes of a server to causal namespaces up to that number. */
+export interface Seen {
+  server: number;
+  number: number;
+}
+
+/** What a session has seen in causal namespaces. */
+export interface Context {
+  clock: number;
+  seen: Seen[];
+  /** Newest view of any server that answered. */
+  epoch: number;
+}
+
 export interface Operation {
   /** The answer carries the same id. Unique among the operations in flight on this stream. */
   id: number;
@@ -275,6 +289,8 @@ export interface Operation {
   keys: Buffer[];
   /** Of a part of a getr that was disturbed: writes of its keys wait for so long, in milliseconds. */
   holdMs: number;
+  /** In a causal namespace. */
+  context?: Context | undefined;
 }
 
 export interface ExchangeRequest {
@@ -313,6 +329,8 @@ export interface OperationResult {
   more: boolean;
   /** Of a setr and of a getr: how many buckets took part. */
   participants: number;
+  /** In a causal namespace: what the session has seen now. */
+  context?: Context | undefined;
 }
 
 export interface ExchangeResponse {
@@ -537,6 +555,192 @@ export const Write: MessageFns<Write> = {
   },
 };
 
+function createBaseSeen(): Seen {
+  return { server: 0, number: 0 };
+}
+
+export const Seen: MessageFns<Seen> = {
+  encode(message: Seen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.server !== 0) {
+      writer.uint32(8).uint32(message.server);
+    }
+    if (message.number !== 0) {
+      writer.uint32(16).uint64(message.number);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Seen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.server = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Seen {
+    return {
+      server: isSet(object.server) ? globalThis.Number(object.server) : 0,
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+    };
+  },
+
+  toJSON(message: Seen): unknown {
+    const obj: any = {};
+    if (message.server !== 0) {
+      obj.server = Math.round(message.server);
+    }
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Seen>, I>>(base?: I): Seen {
+    return Seen.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Seen>, I>>(object: I): Seen {
+    const message = createBaseSeen();
+    message.server = object.server ?? 0;
+    message.number = object.number ?? 0;
+    return message;
+  },
+};
+
+function createBaseContext(): Context {
+  return { clock: 0, seen: [], epoch: 0 };
+}
+
+export const Context: MessageFns<Context> = {
+  encode(message: Context, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clock !== 0) {
+      writer.uint32(8).uint64(message.clock);
+    }
+    for (const v of message.seen) {
+      Seen.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(24).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Context {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContext();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.clock = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.seen.push(Seen.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Context {
+    return {
+      clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
+      seen: globalThis.Array.isArray(object?.seen) ? object.seen.map((e: any) => Seen.fromJSON(e)) : [],
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+    };
+  },
+
+  toJSON(message: Context): unknown {
+    const obj: any = {};
+    if (message.clock !== 0) {
+      obj.clock = Math.round(message.clock);
+    }
+    if (message.seen?.length) {
+      obj.seen = message.seen.map((e) => Seen.toJSON(e));
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Context>, I>>(base?: I): Context {
+    return Context.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Context>, I>>(object: I): Context {
+    const message = createBaseContext();
+    message.clock = object.clock ?? 0;
+    message.seen = object.seen?.map((e) => Seen.fromPartial(e)) || [];
+    message.epoch = object.epoch ?? 0;
+    return message;
+  },
+};
+
 function createBaseOperation(): Operation {
   return {
     id: 0,
@@ -554,6 +758,7 @@ function createBaseOperation(): Operation {
     hops: 0,
     keys: [],
     holdMs: 0,
+    context: undefined,
   };
 }
 
@@ -603,6 +808,9 @@ export const Operation: MessageFns<Operation> = {
     }
     if (message.holdMs !== 0) {
       writer.uint32(120).uint32(message.holdMs);
+    }
+    if (message.context !== undefined) {
+      Context.encode(message.context, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -740,6 +948,14 @@ export const Operation: MessageFns<Operation> = {
             message.holdMs = reader.uint32();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.context = Context.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -791,6 +1007,7 @@ export const Operation: MessageFns<Operation> = {
         : isSet(object.hold_ms)
         ? globalThis.Number(object.hold_ms)
         : 0,
+      context: isSet(object.context) ? Context.fromJSON(object.context) : undefined,
     };
   },
 
@@ -841,6 +1058,9 @@ export const Operation: MessageFns<Operation> = {
     if (message.holdMs !== 0) {
       obj.holdMs = Math.round(message.holdMs);
     }
+    if (message.context !== undefined) {
+      obj.context = Context.toJSON(message.context);
+    }
     return obj;
   },
 
@@ -864,6 +1084,9 @@ export const Operation: MessageFns<Operation> = {
     message.hops = object.hops ?? 0;
     message.keys = object.keys?.map((e) => e) || [];
     message.holdMs = object.holdMs ?? 0;
+    message.context = (object.context !== undefined && object.context !== null)
+      ? Context.fromPartial(object.context)
+      : undefined;
     return message;
   },
 };
@@ -1091,6 +1314,7 @@ function createBaseOperationResult(): OperationResult {
     records: [],
     more: false,
     participants: 0,
+    context: undefined,
   };
 }
 
@@ -1134,6 +1358,9 @@ export const OperationResult: MessageFns<OperationResult> = {
     }
     if (message.participants !== 0) {
       writer.uint32(104).uint32(message.participants);
+    }
+    if (message.context !== undefined) {
+      Context.encode(message.context, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1255,6 +1482,14 @@ export const OperationResult: MessageFns<OperationResult> = {
             message.participants = reader.uint32();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.context = Context.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1282,6 +1517,7 @@ export const OperationResult: MessageFns<OperationResult> = {
       records: globalThis.Array.isArray(object?.records) ? object.records.map((e: any) => Record.fromJSON(e)) : [],
       more: isSet(object.more) ? globalThis.Boolean(object.more) : false,
       participants: isSet(object.participants) ? globalThis.Number(object.participants) : 0,
+      context: isSet(object.context) ? Context.fromJSON(object.context) : undefined,
     };
   },
 
@@ -1326,6 +1562,9 @@ export const OperationResult: MessageFns<OperationResult> = {
     if (message.participants !== 0) {
       obj.participants = Math.round(message.participants);
     }
+    if (message.context !== undefined) {
+      obj.context = Context.toJSON(message.context);
+    }
     return obj;
   },
 
@@ -1347,6 +1586,9 @@ export const OperationResult: MessageFns<OperationResult> = {
     message.records = object.records?.map((e) => Record.fromPartial(e)) || [];
     message.more = object.more ?? false;
     message.participants = object.participants ?? 0;
+    message.context = (object.context !== undefined && object.context !== null)
+      ? Context.fromPartial(object.context)
+      : undefined;
     return message;
   },
 };

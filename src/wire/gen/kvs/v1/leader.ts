@@ -22,7 +22,18 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Member, MemberState, memberStateFromJSON, memberStateToJSON, View, ViewUpdate } from "./view.js";
+import {
+  ConsistencyMode,
+  consistencyModeFromJSON,
+  consistencyModeToJSON,
+  Member,
+  MemberState,
+  memberStateFromJSON,
+  memberStateToJSON,
+  Namespace,
+  View,
+  ViewUpdate,
+} from "./view.js";
 
 export const protobufPackage = "kvs.v1";
 
@@ -88,6 +99,16 @@ export interface DrainServerResponse {
   epoch: number;
   /** Replicas that it holds now. */
   buckets: number;
+}
+
+export interface CreateNamespaceRequest {
+  name: string;
+  mode: ConsistencyMode;
+}
+
+export interface CreateNamespaceResponse {
+  epoch: number;
+  namespace: Namespace | undefined;
 }
 
 export interface SteerRebalanceRequest {
@@ -1216,6 +1237,178 @@ export const DrainServerResponse: MessageFns<DrainServerResponse> = {
     const message = createBaseDrainServerResponse();
     message.epoch = object.epoch ?? 0;
     message.buckets = object.buckets ?? 0;
+    return message;
+  },
+};
+
+function createBaseCreateNamespaceRequest(): CreateNamespaceRequest {
+  return { name: "", mode: 0 };
+}
+
+export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
+  encode(message: CreateNamespaceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(16).int32(message.mode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateNamespaceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateNamespaceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CreateNamespaceRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      mode: isSet(object.mode) ? consistencyModeFromJSON(object.mode) : 0,
+    };
+  },
+
+  toJSON(message: CreateNamespaceRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.mode !== 0) {
+      obj.mode = consistencyModeToJSON(message.mode);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CreateNamespaceRequest>, I>>(base?: I): CreateNamespaceRequest {
+    return CreateNamespaceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreateNamespaceRequest>, I>>(object: I): CreateNamespaceRequest {
+    const message = createBaseCreateNamespaceRequest();
+    message.name = object.name ?? "";
+    message.mode = object.mode ?? 0;
+    return message;
+  },
+};
+
+function createBaseCreateNamespaceResponse(): CreateNamespaceResponse {
+  return { epoch: 0, namespace: undefined };
+}
+
+export const CreateNamespaceResponse: MessageFns<CreateNamespaceResponse> = {
+  encode(message: CreateNamespaceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.namespace !== undefined) {
+      Namespace.encode(message.namespace, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateNamespaceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateNamespaceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespace = Namespace.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CreateNamespaceResponse {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      namespace: isSet(object.namespace) ? Namespace.fromJSON(object.namespace) : undefined,
+    };
+  },
+
+  toJSON(message: CreateNamespaceResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.namespace !== undefined) {
+      obj.namespace = Namespace.toJSON(message.namespace);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CreateNamespaceResponse>, I>>(base?: I): CreateNamespaceResponse {
+    return CreateNamespaceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreateNamespaceResponse>, I>>(object: I): CreateNamespaceResponse {
+    const message = createBaseCreateNamespaceResponse();
+    message.epoch = object.epoch ?? 0;
+    message.namespace = (object.namespace !== undefined && object.namespace !== null)
+      ? Namespace.fromPartial(object.namespace)
+      : undefined;
     return message;
   },
 };
@@ -5102,6 +5295,18 @@ export const LeaderServiceService = {
     responseSerialize: (value: DrainServerResponse): Buffer => Buffer.from(DrainServerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DrainServerResponse => DrainServerResponse.decode(value),
   },
+  /** A named key space with a consistency mode; asking again for what is there changes nothing. */
+  createNamespace: {
+    path: "/kvs.v1.LeaderService/CreateNamespace" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreateNamespaceRequest): Buffer =>
+      Buffer.from(CreateNamespaceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateNamespaceRequest => CreateNamespaceRequest.decode(value),
+    responseSerialize: (value: CreateNamespaceResponse): Buffer =>
+      Buffer.from(CreateNamespaceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateNamespaceResponse => CreateNamespaceResponse.decode(value),
+  },
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance: {
     path: "/kvs.v1.LeaderService/SteerRebalance" as const,
@@ -5185,6 +5390,8 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   changeView: handleUnaryCall<ChangeViewRequest, ChangeViewResponse>;
   /** Let other servers take over what a server holds; it serves until they have. */
   drainServer: handleUnaryCall<DrainServerRequest, DrainServerResponse>;
+  /** A named key space with a consistency mode; asking again for what is there changes nothing. */
+  createNamespace: handleUnaryCall<CreateNamespaceRequest, CreateNamespaceResponse>;
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance: handleUnaryCall<SteerRebalanceRequest, SteerRebalanceResponse>;
   /** What a change of the membership would move. Changes nothing. */
@@ -5307,6 +5514,22 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DrainServerResponse) => void,
+  ): ClientUnaryCall;
+  /** A named key space with a consistency mode; asking again for what is there changes nothing. */
+  createNamespace(
+    request: CreateNamespaceRequest,
+    callback: (error: ServiceError | null, response: CreateNamespaceResponse) => void,
+  ): ClientUnaryCall;
+  createNamespace(
+    request: CreateNamespaceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CreateNamespaceResponse) => void,
+  ): ClientUnaryCall;
+  createNamespace(
+    request: CreateNamespaceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CreateNamespaceResponse) => void,
   ): ClientUnaryCall;
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance(

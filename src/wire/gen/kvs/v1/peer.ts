@@ -18,7 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Record, ResultCode, resultCodeFromJSON, resultCodeToJSON, Write } from "./kv.js";
+import { Record, ResultCode, resultCodeFromJSON, resultCodeToJSON, Seen, Write } from "./kv.js";
 import { ViewUpdate } from "./view.js";
 
 export const protobufPackage = "kvs.v1";
@@ -120,6 +120,14 @@ export interface PeerMessage {
     | { $case: "decisionQuery"; value: DecisionQuery }
     | { $case: "viewUpdate"; value: ViewUpdate }
     | { $case: "digestReport"; value: DigestReport }
+    | { $case: "causalPush"; value: CausalPush }
+    | { $case: "causalAck"; value: CausalAck }
+    | { $case: "causalMark"; value: CausalMark }
+    | { $case: "causalBehind"; value: CausalBehind }
+    | { $case: "causalDigest"; value: CausalDigest }
+    | { $case: "causalStamps"; value: CausalStamps }
+    | { $case: "causalPull"; value: CausalPull }
+    | { $case: "causalRecords"; value: CausalRecords }
     | undefined;
 }
 
@@ -322,6 +330,101 @@ export interface DigestReport {
   bucket: number;
   sequence: number;
   digest: string;
+}
+
+/** What a key of a causal namespace holds. */
+export interface CausalRecord {
+  key: Buffer;
+  /** Absent: it was deleted. */
+  value?:
+    | Buffer
+    | undefined;
+  /** Lamport's; then the server that took it, then its number among the causal writes of that server. */
+  clock: number;
+  writer: number;
+  number: number;
+  /** What the session of the write had seen. */
+  past: Seen[];
+}
+
+/** What the sender took for the bucket, with numbers above `since`, up to `up_to`. */
+export interface CausalPush {
+  bucket: number;
+  since: number;
+  upTo: number;
+  /** The sender holds the bucket no more: it takes no other writes for it. */
+  leaving: boolean;
+  records: CausalRecord[];
+}
+
+/** What the sender knows durably of the bucket. */
+export interface CausalAck {
+  bucket: number;
+  known: Seen[];
+  /** Of the row in the sender's view. */
+  bucketEpoch: number;
+  /** Servers that left, and may still have something for the sender. */
+  former: number[];
+  /** Of the sender's view. */
+  epoch: number;
+}
+
+/**
+ * All that the sender took up to `up_to` is known to the receiver, in every bucket that they shared
+ * in the view with that epoch.
+ */
+export interface CausalMark {
+  epoch: number;
+  upTo: number;
+}
+
+/** To one that is behind by more than the sender remembers: compare with me. */
+export interface CausalBehind {
+  bucket: number;
+}
+
+/** Comparison, 1: a digest of each leaf of the sender's records of the bucket. */
+export interface CausalDigest {
+  bucket: number;
+  round: number;
+  leaves: number[];
+}
+
+export interface KeyStamp {
+  key: Buffer;
+  clock: number;
+  writer: number;
+  number: number;
+}
+
+/** 2: what the sender holds in the leaves that differ, and what it knows. */
+export interface CausalStamps {
+  bucket: number;
+  round: number;
+  known: Seen[];
+  former: number[];
+  leaves: number[];
+  stamps: KeyStamp[];
+}
+
+/** 3: keys that the sender wants, and what it has that the other lacks. */
+export interface CausalPull {
+  bucket: number;
+  round: number;
+  part: number;
+  wanted: Buffer[];
+  records: CausalRecord[];
+  /** The last part carries what the sender knew at 1. */
+  last: boolean;
+  known: Seen[];
+}
+
+/** 4: the wanted records. */
+export interface CausalRecords {
+  bucket: number;
+  round: number;
+  part: number;
+  records: CausalRecord[];
 }
 
 function createBaseSendRequest(): SendRequest {
@@ -554,6 +657,30 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       case "digestReport":
         DigestReport.encode(message.message.value, writer.uint32(130).fork()).join();
         break;
+      case "causalPush":
+        CausalPush.encode(message.message.value, writer.uint32(138).fork()).join();
+        break;
+      case "causalAck":
+        CausalAck.encode(message.message.value, writer.uint32(146).fork()).join();
+        break;
+      case "causalMark":
+        CausalMark.encode(message.message.value, writer.uint32(154).fork()).join();
+        break;
+      case "causalBehind":
+        CausalBehind.encode(message.message.value, writer.uint32(162).fork()).join();
+        break;
+      case "causalDigest":
+        CausalDigest.encode(message.message.value, writer.uint32(170).fork()).join();
+        break;
+      case "causalStamps":
+        CausalStamps.encode(message.message.value, writer.uint32(178).fork()).join();
+        break;
+      case "causalPull":
+        CausalPull.encode(message.message.value, writer.uint32(186).fork()).join();
+        break;
+      case "causalRecords":
+        CausalRecords.encode(message.message.value, writer.uint32(194).fork()).join();
+        break;
     }
     return writer;
   },
@@ -699,6 +826,70 @@ export const PeerMessage: MessageFns<PeerMessage> = {
             message.message = { $case: "digestReport", value: DigestReport.decode(reader, reader.uint32()) };
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.message = { $case: "causalPush", value: CausalPush.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.message = { $case: "causalAck", value: CausalAck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.message = { $case: "causalMark", value: CausalMark.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.message = { $case: "causalBehind", value: CausalBehind.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.message = { $case: "causalDigest", value: CausalDigest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.message = { $case: "causalStamps", value: CausalStamps.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.message = { $case: "causalPull", value: CausalPull.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.message = { $case: "causalRecords", value: CausalRecords.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -769,6 +960,38 @@ export const PeerMessage: MessageFns<PeerMessage> = {
         ? { $case: "digestReport", value: DigestReport.fromJSON(object.digestReport) }
         : isSet(object.digest_report)
         ? { $case: "digestReport", value: DigestReport.fromJSON(object.digest_report) }
+        : isSet(object.causalPush)
+        ? { $case: "causalPush", value: CausalPush.fromJSON(object.causalPush) }
+        : isSet(object.causal_push)
+        ? { $case: "causalPush", value: CausalPush.fromJSON(object.causal_push) }
+        : isSet(object.causalAck)
+        ? { $case: "causalAck", value: CausalAck.fromJSON(object.causalAck) }
+        : isSet(object.causal_ack)
+        ? { $case: "causalAck", value: CausalAck.fromJSON(object.causal_ack) }
+        : isSet(object.causalMark)
+        ? { $case: "causalMark", value: CausalMark.fromJSON(object.causalMark) }
+        : isSet(object.causal_mark)
+        ? { $case: "causalMark", value: CausalMark.fromJSON(object.causal_mark) }
+        : isSet(object.causalBehind)
+        ? { $case: "causalBehind", value: CausalBehind.fromJSON(object.causalBehind) }
+        : isSet(object.causal_behind)
+        ? { $case: "causalBehind", value: CausalBehind.fromJSON(object.causal_behind) }
+        : isSet(object.causalDigest)
+        ? { $case: "causalDigest", value: CausalDigest.fromJSON(object.causalDigest) }
+        : isSet(object.causal_digest)
+        ? { $case: "causalDigest", value: CausalDigest.fromJSON(object.causal_digest) }
+        : isSet(object.causalStamps)
+        ? { $case: "causalStamps", value: CausalStamps.fromJSON(object.causalStamps) }
+        : isSet(object.causal_stamps)
+        ? { $case: "causalStamps", value: CausalStamps.fromJSON(object.causal_stamps) }
+        : isSet(object.causalPull)
+        ? { $case: "causalPull", value: CausalPull.fromJSON(object.causalPull) }
+        : isSet(object.causal_pull)
+        ? { $case: "causalPull", value: CausalPull.fromJSON(object.causal_pull) }
+        : isSet(object.causalRecords)
+        ? { $case: "causalRecords", value: CausalRecords.fromJSON(object.causalRecords) }
+        : isSet(object.causal_records)
+        ? { $case: "causalRecords", value: CausalRecords.fromJSON(object.causal_records) }
         : undefined,
     };
   },
@@ -807,6 +1030,22 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       obj.viewUpdate = ViewUpdate.toJSON(message.message.value);
     } else if (message.message?.$case === "digestReport") {
       obj.digestReport = DigestReport.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalPush") {
+      obj.causalPush = CausalPush.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalAck") {
+      obj.causalAck = CausalAck.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalMark") {
+      obj.causalMark = CausalMark.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalBehind") {
+      obj.causalBehind = CausalBehind.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalDigest") {
+      obj.causalDigest = CausalDigest.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalStamps") {
+      obj.causalStamps = CausalStamps.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalPull") {
+      obj.causalPull = CausalPull.toJSON(message.message.value);
+    } else if (message.message?.$case === "causalRecords") {
+      obj.causalRecords = CausalRecords.toJSON(message.message.value);
     }
     return obj;
   },
@@ -910,6 +1149,54 @@ export const PeerMessage: MessageFns<PeerMessage> = {
       case "digestReport": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "digestReport", value: DigestReport.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalPush": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalPush", value: CausalPush.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalAck": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalAck", value: CausalAck.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalMark": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalMark", value: CausalMark.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalBehind": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalBehind", value: CausalBehind.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalDigest": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalDigest", value: CausalDigest.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalStamps": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalStamps", value: CausalStamps.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalPull": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalPull", value: CausalPull.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "causalRecords": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "causalRecords", value: CausalRecords.fromPartial(object.message.value) };
         }
         break;
       }
@@ -3979,6 +4266,1298 @@ export const DigestReport: MessageFns<DigestReport> = {
     message.bucket = object.bucket ?? 0;
     message.sequence = object.sequence ?? 0;
     message.digest = object.digest ?? "";
+    return message;
+  },
+};
+
+function createBaseCausalRecord(): CausalRecord {
+  return { key: Buffer.alloc(0), value: undefined, clock: 0, writer: 0, number: 0, past: [] };
+}
+
+export const CausalRecord: MessageFns<CausalRecord> = {
+  encode(message: CausalRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key.length !== 0) {
+      writer.uint32(10).bytes(message.key);
+    }
+    if (message.value !== undefined) {
+      writer.uint32(18).bytes(message.value);
+    }
+    if (message.clock !== 0) {
+      writer.uint32(24).uint64(message.clock);
+    }
+    if (message.writer !== 0) {
+      writer.uint32(32).uint32(message.writer);
+    }
+    if (message.number !== 0) {
+      writer.uint32(40).uint64(message.number);
+    }
+    for (const v of message.past) {
+      Seen.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.clock = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.writer = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.past.push(Seen.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalRecord {
+    return {
+      key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
+      value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : undefined,
+      clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
+      writer: isSet(object.writer) ? globalThis.Number(object.writer) : 0,
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+      past: globalThis.Array.isArray(object?.past) ? object.past.map((e: any) => Seen.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: CausalRecord): unknown {
+    const obj: any = {};
+    if (message.key.length !== 0) {
+      obj.key = base64FromBytes(message.key);
+    }
+    if (message.value !== undefined) {
+      obj.value = base64FromBytes(message.value);
+    }
+    if (message.clock !== 0) {
+      obj.clock = Math.round(message.clock);
+    }
+    if (message.writer !== 0) {
+      obj.writer = Math.round(message.writer);
+    }
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    if (message.past?.length) {
+      obj.past = message.past.map((e) => Seen.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalRecord>, I>>(base?: I): CausalRecord {
+    return CausalRecord.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalRecord>, I>>(object: I): CausalRecord {
+    const message = createBaseCausalRecord();
+    message.key = object.key ?? Buffer.alloc(0);
+    message.value = object.value ?? undefined;
+    message.clock = object.clock ?? 0;
+    message.writer = object.writer ?? 0;
+    message.number = object.number ?? 0;
+    message.past = object.past?.map((e) => Seen.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCausalPush(): CausalPush {
+  return { bucket: 0, since: 0, upTo: 0, leaving: false, records: [] };
+}
+
+export const CausalPush: MessageFns<CausalPush> = {
+  encode(message: CausalPush, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.since !== 0) {
+      writer.uint32(16).uint64(message.since);
+    }
+    if (message.upTo !== 0) {
+      writer.uint32(24).uint64(message.upTo);
+    }
+    if (message.leaving !== false) {
+      writer.uint32(32).bool(message.leaving);
+    }
+    for (const v of message.records) {
+      CausalRecord.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalPush {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalPush();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.since = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.upTo = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.leaving = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.records.push(CausalRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalPush {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      since: isSet(object.since) ? globalThis.Number(object.since) : 0,
+      upTo: isSet(object.upTo)
+        ? globalThis.Number(object.upTo)
+        : isSet(object.up_to)
+        ? globalThis.Number(object.up_to)
+        : 0,
+      leaving: isSet(object.leaving) ? globalThis.Boolean(object.leaving) : false,
+      records: globalThis.Array.isArray(object?.records)
+        ? object.records.map((e: any) => CausalRecord.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: CausalPush): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.since !== 0) {
+      obj.since = Math.round(message.since);
+    }
+    if (message.upTo !== 0) {
+      obj.upTo = Math.round(message.upTo);
+    }
+    if (message.leaving !== false) {
+      obj.leaving = message.leaving;
+    }
+    if (message.records?.length) {
+      obj.records = message.records.map((e) => CausalRecord.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalPush>, I>>(base?: I): CausalPush {
+    return CausalPush.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalPush>, I>>(object: I): CausalPush {
+    const message = createBaseCausalPush();
+    message.bucket = object.bucket ?? 0;
+    message.since = object.since ?? 0;
+    message.upTo = object.upTo ?? 0;
+    message.leaving = object.leaving ?? false;
+    message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCausalAck(): CausalAck {
+  return { bucket: 0, known: [], bucketEpoch: 0, former: [], epoch: 0 };
+}
+
+export const CausalAck: MessageFns<CausalAck> = {
+  encode(message: CausalAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    for (const v of message.known) {
+      Seen.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.bucketEpoch !== 0) {
+      writer.uint32(24).uint64(message.bucketEpoch);
+    }
+    if (message.former.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.former) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(40).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.known.push(Seen.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bucketEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.former.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.former.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalAck {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => Seen.fromJSON(e)) : [],
+      bucketEpoch: isSet(object.bucketEpoch)
+        ? globalThis.Number(object.bucketEpoch)
+        : isSet(object.bucket_epoch)
+        ? globalThis.Number(object.bucket_epoch)
+        : 0,
+      former: globalThis.Array.isArray(object?.former) ? object.former.map((e: any) => globalThis.Number(e)) : [],
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+    };
+  },
+
+  toJSON(message: CausalAck): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.known?.length) {
+      obj.known = message.known.map((e) => Seen.toJSON(e));
+    }
+    if (message.bucketEpoch !== 0) {
+      obj.bucketEpoch = Math.round(message.bucketEpoch);
+    }
+    if (message.former?.length) {
+      obj.former = message.former.map((e) => Math.round(e));
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalAck>, I>>(base?: I): CausalAck {
+    return CausalAck.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalAck>, I>>(object: I): CausalAck {
+    const message = createBaseCausalAck();
+    message.bucket = object.bucket ?? 0;
+    message.known = object.known?.map((e) => Seen.fromPartial(e)) || [];
+    message.bucketEpoch = object.bucketEpoch ?? 0;
+    message.former = object.former?.map((e) => e) || [];
+    message.epoch = object.epoch ?? 0;
+    return message;
+  },
+};
+
+function createBaseCausalMark(): CausalMark {
+  return { epoch: 0, upTo: 0 };
+}
+
+export const CausalMark: MessageFns<CausalMark> = {
+  encode(message: CausalMark, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    if (message.upTo !== 0) {
+      writer.uint32(16).uint64(message.upTo);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalMark {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalMark();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.upTo = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalMark {
+    return {
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      upTo: isSet(object.upTo)
+        ? globalThis.Number(object.upTo)
+        : isSet(object.up_to)
+        ? globalThis.Number(object.up_to)
+        : 0,
+    };
+  },
+
+  toJSON(message: CausalMark): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    if (message.upTo !== 0) {
+      obj.upTo = Math.round(message.upTo);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalMark>, I>>(base?: I): CausalMark {
+    return CausalMark.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalMark>, I>>(object: I): CausalMark {
+    const message = createBaseCausalMark();
+    message.epoch = object.epoch ?? 0;
+    message.upTo = object.upTo ?? 0;
+    return message;
+  },
+};
+
+function createBaseCausalBehind(): CausalBehind {
+  return { bucket: 0 };
+}
+
+export const CausalBehind: MessageFns<CausalBehind> = {
+  encode(message: CausalBehind, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalBehind {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalBehind();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalBehind {
+    return { bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0 };
+  },
+
+  toJSON(message: CausalBehind): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalBehind>, I>>(base?: I): CausalBehind {
+    return CausalBehind.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalBehind>, I>>(object: I): CausalBehind {
+    const message = createBaseCausalBehind();
+    message.bucket = object.bucket ?? 0;
+    return message;
+  },
+};
+
+function createBaseCausalDigest(): CausalDigest {
+  return { bucket: 0, round: 0, leaves: [] };
+}
+
+export const CausalDigest: MessageFns<CausalDigest> = {
+  encode(message: CausalDigest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.round !== 0) {
+      writer.uint32(16).uint64(message.round);
+    }
+    if (message.leaves.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.leaves) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalDigest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalDigest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.round = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.leaves.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.leaves.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalDigest {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      round: isSet(object.round) ? globalThis.Number(object.round) : 0,
+      leaves: globalThis.Array.isArray(object?.leaves) ? object.leaves.map((e: any) => globalThis.Number(e)) : [],
+    };
+  },
+
+  toJSON(message: CausalDigest): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.round !== 0) {
+      obj.round = Math.round(message.round);
+    }
+    if (message.leaves?.length) {
+      obj.leaves = message.leaves.map((e) => Math.round(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalDigest>, I>>(base?: I): CausalDigest {
+    return CausalDigest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalDigest>, I>>(object: I): CausalDigest {
+    const message = createBaseCausalDigest();
+    message.bucket = object.bucket ?? 0;
+    message.round = object.round ?? 0;
+    message.leaves = object.leaves?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseKeyStamp(): KeyStamp {
+  return { key: Buffer.alloc(0), clock: 0, writer: 0, number: 0 };
+}
+
+export const KeyStamp: MessageFns<KeyStamp> = {
+  encode(message: KeyStamp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key.length !== 0) {
+      writer.uint32(10).bytes(message.key);
+    }
+    if (message.clock !== 0) {
+      writer.uint32(16).uint64(message.clock);
+    }
+    if (message.writer !== 0) {
+      writer.uint32(24).uint32(message.writer);
+    }
+    if (message.number !== 0) {
+      writer.uint32(32).uint64(message.number);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyStamp {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyStamp();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.clock = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.writer = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KeyStamp {
+    return {
+      key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
+      clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
+      writer: isSet(object.writer) ? globalThis.Number(object.writer) : 0,
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+    };
+  },
+
+  toJSON(message: KeyStamp): unknown {
+    const obj: any = {};
+    if (message.key.length !== 0) {
+      obj.key = base64FromBytes(message.key);
+    }
+    if (message.clock !== 0) {
+      obj.clock = Math.round(message.clock);
+    }
+    if (message.writer !== 0) {
+      obj.writer = Math.round(message.writer);
+    }
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<KeyStamp>, I>>(base?: I): KeyStamp {
+    return KeyStamp.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<KeyStamp>, I>>(object: I): KeyStamp {
+    const message = createBaseKeyStamp();
+    message.key = object.key ?? Buffer.alloc(0);
+    message.clock = object.clock ?? 0;
+    message.writer = object.writer ?? 0;
+    message.number = object.number ?? 0;
+    return message;
+  },
+};
+
+function createBaseCausalStamps(): CausalStamps {
+  return { bucket: 0, round: 0, known: [], former: [], leaves: [], stamps: [] };
+}
+
+export const CausalStamps: MessageFns<CausalStamps> = {
+  encode(message: CausalStamps, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.round !== 0) {
+      writer.uint32(16).uint64(message.round);
+    }
+    for (const v of message.known) {
+      Seen.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.former.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.former) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.leaves.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.leaves) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.stamps) {
+      KeyStamp.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalStamps {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalStamps();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.round = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.known.push(Seen.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.former.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.former.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.leaves.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.leaves.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.stamps.push(KeyStamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalStamps {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      round: isSet(object.round) ? globalThis.Number(object.round) : 0,
+      known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => Seen.fromJSON(e)) : [],
+      former: globalThis.Array.isArray(object?.former) ? object.former.map((e: any) => globalThis.Number(e)) : [],
+      leaves: globalThis.Array.isArray(object?.leaves) ? object.leaves.map((e: any) => globalThis.Number(e)) : [],
+      stamps: globalThis.Array.isArray(object?.stamps) ? object.stamps.map((e: any) => KeyStamp.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: CausalStamps): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.round !== 0) {
+      obj.round = Math.round(message.round);
+    }
+    if (message.known?.length) {
+      obj.known = message.known.map((e) => Seen.toJSON(e));
+    }
+    if (message.former?.length) {
+      obj.former = message.former.map((e) => Math.round(e));
+    }
+    if (message.leaves?.length) {
+      obj.leaves = message.leaves.map((e) => Math.round(e));
+    }
+    if (message.stamps?.length) {
+      obj.stamps = message.stamps.map((e) => KeyStamp.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalStamps>, I>>(base?: I): CausalStamps {
+    return CausalStamps.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalStamps>, I>>(object: I): CausalStamps {
+    const message = createBaseCausalStamps();
+    message.bucket = object.bucket ?? 0;
+    message.round = object.round ?? 0;
+    message.known = object.known?.map((e) => Seen.fromPartial(e)) || [];
+    message.former = object.former?.map((e) => e) || [];
+    message.leaves = object.leaves?.map((e) => e) || [];
+    message.stamps = object.stamps?.map((e) => KeyStamp.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCausalPull(): CausalPull {
+  return { bucket: 0, round: 0, part: 0, wanted: [], records: [], last: false, known: [] };
+}
+
+export const CausalPull: MessageFns<CausalPull> = {
+  encode(message: CausalPull, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.round !== 0) {
+      writer.uint32(16).uint64(message.round);
+    }
+    if (message.part !== 0) {
+      writer.uint32(24).uint32(message.part);
+    }
+    for (const v of message.wanted) {
+      writer.uint32(34).bytes(v!);
+    }
+    for (const v of message.records) {
+      CausalRecord.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.last !== false) {
+      writer.uint32(48).bool(message.last);
+    }
+    for (const v of message.known) {
+      Seen.encode(v!, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalPull {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalPull();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.round = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.part = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.wanted.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.records.push(CausalRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.known.push(Seen.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalPull {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      round: isSet(object.round) ? globalThis.Number(object.round) : 0,
+      part: isSet(object.part) ? globalThis.Number(object.part) : 0,
+      wanted: globalThis.Array.isArray(object?.wanted)
+        ? object.wanted.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      records: globalThis.Array.isArray(object?.records)
+        ? object.records.map((e: any) => CausalRecord.fromJSON(e))
+        : [],
+      last: isSet(object.last) ? globalThis.Boolean(object.last) : false,
+      known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => Seen.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: CausalPull): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.round !== 0) {
+      obj.round = Math.round(message.round);
+    }
+    if (message.part !== 0) {
+      obj.part = Math.round(message.part);
+    }
+    if (message.wanted?.length) {
+      obj.wanted = message.wanted.map((e) => base64FromBytes(e));
+    }
+    if (message.records?.length) {
+      obj.records = message.records.map((e) => CausalRecord.toJSON(e));
+    }
+    if (message.last !== false) {
+      obj.last = message.last;
+    }
+    if (message.known?.length) {
+      obj.known = message.known.map((e) => Seen.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalPull>, I>>(base?: I): CausalPull {
+    return CausalPull.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalPull>, I>>(object: I): CausalPull {
+    const message = createBaseCausalPull();
+    message.bucket = object.bucket ?? 0;
+    message.round = object.round ?? 0;
+    message.part = object.part ?? 0;
+    message.wanted = object.wanted?.map((e) => e) || [];
+    message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
+    message.last = object.last ?? false;
+    message.known = object.known?.map((e) => Seen.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCausalRecords(): CausalRecords {
+  return { bucket: 0, round: 0, part: 0, records: [] };
+}
+
+export const CausalRecords: MessageFns<CausalRecords> = {
+  encode(message: CausalRecords, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.round !== 0) {
+      writer.uint32(16).uint64(message.round);
+    }
+    if (message.part !== 0) {
+      writer.uint32(24).uint32(message.part);
+    }
+    for (const v of message.records) {
+      CausalRecord.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CausalRecords {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCausalRecords();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.round = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.part = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.records.push(CausalRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CausalRecords {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      round: isSet(object.round) ? globalThis.Number(object.round) : 0,
+      part: isSet(object.part) ? globalThis.Number(object.part) : 0,
+      records: globalThis.Array.isArray(object?.records)
+        ? object.records.map((e: any) => CausalRecord.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: CausalRecords): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.round !== 0) {
+      obj.round = Math.round(message.round);
+    }
+    if (message.part !== 0) {
+      obj.part = Math.round(message.part);
+    }
+    if (message.records?.length) {
+      obj.records = message.records.map((e) => CausalRecord.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CausalRecords>, I>>(base?: I): CausalRecords {
+    return CausalRecords.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CausalRecords>, I>>(object: I): CausalRecords {
+    const message = createBaseCausalRecords();
+    message.bucket = object.bucket ?? 0;
+    message.round = object.round ?? 0;
+    message.part = object.part ?? 0;
+    message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
     return message;
   },
 };

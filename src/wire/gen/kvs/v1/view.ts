@@ -98,6 +98,43 @@ export function viewChangePhaseToJSON(object: ViewChangePhase): string {
   }
 }
 
+export enum ConsistencyMode {
+  CONSISTENCY_MODE_UNSPECIFIED = 0,
+  /** CONSISTENCY_MODE_STRONG - Every operation is linearizable. */
+  CONSISTENCY_MODE_STRONG = 1,
+  /** CONSISTENCY_MODE_CAUSAL - Every replica takes writes, and a session sees what it has seen and what that depends on. */
+  CONSISTENCY_MODE_CAUSAL = 2,
+}
+
+export function consistencyModeFromJSON(object: any): ConsistencyMode {
+  switch (object) {
+    case 0:
+    case "CONSISTENCY_MODE_UNSPECIFIED":
+      return ConsistencyMode.CONSISTENCY_MODE_UNSPECIFIED;
+    case 1:
+    case "CONSISTENCY_MODE_STRONG":
+      return ConsistencyMode.CONSISTENCY_MODE_STRONG;
+    case 2:
+    case "CONSISTENCY_MODE_CAUSAL":
+      return ConsistencyMode.CONSISTENCY_MODE_CAUSAL;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ConsistencyMode");
+  }
+}
+
+export function consistencyModeToJSON(object: ConsistencyMode): string {
+  switch (object) {
+    case ConsistencyMode.CONSISTENCY_MODE_UNSPECIFIED:
+      return "CONSISTENCY_MODE_UNSPECIFIED";
+    case ConsistencyMode.CONSISTENCY_MODE_STRONG:
+      return "CONSISTENCY_MODE_STRONG";
+    case ConsistencyMode.CONSISTENCY_MODE_CAUSAL:
+      return "CONSISTENCY_MODE_CAUSAL";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ConsistencyMode");
+  }
+}
+
 export interface Member {
   /** Small number the view leader gave to this server; never reused. Tables refer to servers by it. */
   ordinal: number;
@@ -185,6 +222,20 @@ export interface ViewParameters {
   shardSpread: string;
 }
 
+/** A named key space. Its keys are stored as the bytes ff ff, its number in two bytes, and the key. */
+export interface Namespace {
+  /** From 1 on; never used again. */
+  number: number;
+  name: string;
+  mode: ConsistencyMode;
+  /** How long a value lives that was written without a time of its own, in milliseconds; 0: for ever. */
+  ttlMs: number;
+}
+
+export interface NamespaceList {
+  namespaces: Namespace[];
+}
+
 /** A whole view. */
 export interface View {
   clusterId: string;
@@ -198,6 +249,7 @@ export interface View {
   /** Wall clock of the view leader when it made this epoch, in milliseconds. For people only. */
   atMs: number;
   change: ViewChange | undefined;
+  namespaces: Namespace[];
 }
 
 /** What changed between two epochs. */
@@ -215,7 +267,11 @@ export interface ViewDelta {
     | ViewParameters
     | undefined;
   /** Absent: as it was. */
-  change?: ViewChange | undefined;
+  change?:
+    | ViewChange
+    | undefined;
+  /** All of them. Absent: as they were. */
+  namespaces?: NamespaceList | undefined;
 }
 
 export interface ViewUpdate {
@@ -1239,6 +1295,198 @@ export const ViewParameters: MessageFns<ViewParameters> = {
   },
 };
 
+function createBaseNamespace(): Namespace {
+  return { number: 0, name: "", mode: 0, ttlMs: 0 };
+}
+
+export const Namespace: MessageFns<Namespace> = {
+  encode(message: Namespace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(24).int32(message.mode);
+    }
+    if (message.ttlMs !== 0) {
+      writer.uint32(32).uint64(message.ttlMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Namespace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamespace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.ttlMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Namespace {
+    return {
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      mode: isSet(object.mode) ? consistencyModeFromJSON(object.mode) : 0,
+      ttlMs: isSet(object.ttlMs)
+        ? globalThis.Number(object.ttlMs)
+        : isSet(object.ttl_ms)
+        ? globalThis.Number(object.ttl_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: Namespace): unknown {
+    const obj: any = {};
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.mode !== 0) {
+      obj.mode = consistencyModeToJSON(message.mode);
+    }
+    if (message.ttlMs !== 0) {
+      obj.ttlMs = Math.round(message.ttlMs);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Namespace>, I>>(base?: I): Namespace {
+    return Namespace.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Namespace>, I>>(object: I): Namespace {
+    const message = createBaseNamespace();
+    message.number = object.number ?? 0;
+    message.name = object.name ?? "";
+    message.mode = object.mode ?? 0;
+    message.ttlMs = object.ttlMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseNamespaceList(): NamespaceList {
+  return { namespaces: [] };
+}
+
+export const NamespaceList: MessageFns<NamespaceList> = {
+  encode(message: NamespaceList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.namespaces) {
+      Namespace.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NamespaceList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamespaceList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespaces.push(Namespace.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): NamespaceList {
+    return {
+      namespaces: globalThis.Array.isArray(object?.namespaces)
+        ? object.namespaces.map((e: any) => Namespace.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: NamespaceList): unknown {
+    const obj: any = {};
+    if (message.namespaces?.length) {
+      obj.namespaces = message.namespaces.map((e) => Namespace.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<NamespaceList>, I>>(base?: I): NamespaceList {
+    return NamespaceList.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NamespaceList>, I>>(object: I): NamespaceList {
+    const message = createBaseNamespaceList();
+    message.namespaces = object.namespaces?.map((e) => Namespace.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseView(): View {
   return {
     clusterId: "",
@@ -1249,6 +1497,7 @@ function createBaseView(): View {
     reason: "",
     atMs: 0,
     change: undefined,
+    namespaces: [],
   };
 }
 
@@ -1277,6 +1526,9 @@ export const View: MessageFns<View> = {
     }
     if (message.change !== undefined) {
       ViewChange.encode(message.change, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.namespaces) {
+      Namespace.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -1358,6 +1610,14 @@ export const View: MessageFns<View> = {
             message.change = ViewChange.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.namespaces.push(Namespace.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1388,6 +1648,9 @@ export const View: MessageFns<View> = {
         ? globalThis.Number(object.at_ms)
         : 0,
       change: isSet(object.change) ? ViewChange.fromJSON(object.change) : undefined,
+      namespaces: globalThis.Array.isArray(object?.namespaces)
+        ? object.namespaces.map((e: any) => Namespace.fromJSON(e))
+        : [],
     };
   },
 
@@ -1417,6 +1680,9 @@ export const View: MessageFns<View> = {
     if (message.change !== undefined) {
       obj.change = ViewChange.toJSON(message.change);
     }
+    if (message.namespaces?.length) {
+      obj.namespaces = message.namespaces.map((e) => Namespace.toJSON(e));
+    }
     return obj;
   },
 
@@ -1437,6 +1703,7 @@ export const View: MessageFns<View> = {
     message.change = (object.change !== undefined && object.change !== null)
       ? ViewChange.fromPartial(object.change)
       : undefined;
+    message.namespaces = object.namespaces?.map((e) => Namespace.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1452,6 +1719,7 @@ function createBaseViewDelta(): ViewDelta {
     atMs: 0,
     parameters: undefined,
     change: undefined,
+    namespaces: undefined,
   };
 }
 
@@ -1483,6 +1751,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
     }
     if (message.change !== undefined) {
       ViewChange.encode(message.change, writer.uint32(74).fork()).join();
+    }
+    if (message.namespaces !== undefined) {
+      NamespaceList.encode(message.namespaces, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1572,6 +1843,14 @@ export const ViewDelta: MessageFns<ViewDelta> = {
             message.change = ViewChange.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.namespaces = NamespaceList.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1611,6 +1890,7 @@ export const ViewDelta: MessageFns<ViewDelta> = {
         : 0,
       parameters: isSet(object.parameters) ? ViewParameters.fromJSON(object.parameters) : undefined,
       change: isSet(object.change) ? ViewChange.fromJSON(object.change) : undefined,
+      namespaces: isSet(object.namespaces) ? NamespaceList.fromJSON(object.namespaces) : undefined,
     };
   },
 
@@ -1643,6 +1923,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
     if (message.change !== undefined) {
       obj.change = ViewChange.toJSON(message.change);
     }
+    if (message.namespaces !== undefined) {
+      obj.namespaces = NamespaceList.toJSON(message.namespaces);
+    }
     return obj;
   },
 
@@ -1663,6 +1946,9 @@ export const ViewDelta: MessageFns<ViewDelta> = {
       : undefined;
     message.change = (object.change !== undefined && object.change !== null)
       ? ViewChange.fromPartial(object.change)
+      : undefined;
+    message.namespaces = (object.namespaces !== undefined && object.namespaces !== null)
+      ? NamespaceList.fromPartial(object.namespaces)
       : undefined;
     return message;
   },

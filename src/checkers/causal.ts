@@ -1,0 +1,150 @@
+import type { Key, Ordinal } from '../core/ids.js';
+import type { Violation } from './history.js';
+
+/** As far as a client knows it: of a write that it only read, nobody told it the server. */
+interface Seen {
+  readonly clock: number;
+  readonly writer: Ordinal | null;
+  readonly deletes: boolean;
+}
+
+/** The latest write to each key that somebody must see. */
+type Past = ReadonlyMap<Key, Seen>;
+
+/** One write of one session. */
+export interface CausalWrite {
+  readonly session: number;
+  readonly key: Key;
+  /** Occurs once in a run; null: a delete. */
+  readonly value: string | null;
+  /** What its session had seen when it began. */
+  readonly past: Past;
+  /** Null: not answered. */
+  stamp: { readonly clock: number; readonly writer: Ordinal } | null;
+}
+
+function isOlder(left: Seen, right: Seen): boolean {
+  if (left.clock !== right.clock) return left.clock < right.clock;
+  return left.writer !== null && right.writer !== null && left.writer < right.writer;
+}
+
+/**
+ * Causal consistency (D5; Ahamad et al. 1995; with last-writer-wins, "causal+" of COPS, Lloyd et
+ * al. 2011): happens-before is the order of each session, and from a write to whoever read it, and
+ * so on. A read must not return less than the latest write to its key that happened before it.
+ */
+export class CausalHistory {
+  readonly violations: Violation[] = [];
+  readonly writes: CausalWrite[] = [];
+  reads = 0;
+  private readonly byValue = new Map<string, CausalWrite>();
+  private readonly sessions = new Map<number, Map<Key, Seen>>();
+
+  begin(session: number, key: Key, value: string | null): CausalWrite {
+    const past = new Map(this.sessionOf(session));
+    const write: CausalWrite = { session, key, value, past, stamp: null };
+    this.writes.push(write);
+    if (value !== null) this.byValue.set(value, write);
+    return write;
+  }
+
+  answered(write: CausalWrite, clock: number, writer: Ordinal): void {
+    write.stamp = { clock, writer };
+    const seen = { clock, writer, deletes: write.value === null };
+    const before = write.past.get(write.key);
+    if (before !== undefined && isOlder(seen, before)) {
+      this.violated(write.key, `a write got clock ${clock}, after ${before.clock} was seen`);
+    }
+    note(this.sessionOf(write.session), write.key, seen);
+  }
+
+  /** `clock`: of the value, or of the tombstone that was met; 0: there was none. */
+  read(session: number, key: Key, value: string | null, clock: number): void {
+    this.reads += 1;
+    const past = this.sessionOf(session);
+    const must = past.get(key);
+    if (value === null) {
+      this.readNothing(past, key, must, clock);
+      return;
+    }
+    const write = this.byValue.get(value);
+    if (write === undefined || write.key !== key) {
+      this.violated(key, `session ${session} read ${value}, which nobody wrote there`);
+      return;
+    }
+    const seen = { clock, writer: write.stamp?.writer ?? null, deletes: false };
+    if (must !== undefined && isOlder(seen, must)) {
+      const what = `${value} of clock ${clock}, but had seen, or depended on, clock ${must.clock}`;
+      this.violated(key, `session ${session} read ${what}${must.deletes ? ', a delete' : ''}`);
+    }
+    for (const [other, dependency] of write.past) note(past, other, dependency);
+    note(past, key, seen);
+  }
+
+  /** All was healed, and a read got no answer all the same. */
+  unanswered(key: Key): void {
+    this.violated(key, 'not answered although all was healed');
+  }
+
+  /** What a session has seen ends with it; a new one has seen nothing. */
+  end(session: number): void {
+    this.sessions.delete(session);
+  }
+
+  /** At rest, `held` is what every replica holds: the write with the highest stamp of each key. */
+  checkRest(
+    held: ReadonlyMap<Key, { readonly clock: number; readonly value: string | null }>,
+  ): void {
+    for (const { key, value, stamp } of this.writes) {
+      if (stamp === null) continue;
+      const rest = held.get(key);
+      if (rest !== undefined && rest.clock >= stamp.clock) continue;
+      // The tombstone of a later delete may have been dropped.
+      if (rest === undefined && (value === null || this.mayBeDeleted(key, stamp.clock))) continue;
+      const what = value === null ? 'a delete' : value;
+      const found = rest === undefined ? 'nothing' : `${rest.value} of clock ${rest.clock}`;
+      this.violated(key, `${what} of clock ${stamp.clock} was answered; at rest there is ${found}`);
+    }
+  }
+
+  private readNothing(past: Map<Key, Seen>, key: Key, must: Seen | undefined, clock: number): void {
+    const met = this.writes.filter(
+      (write) => write.key === key && write.value === null && write.stamp?.clock === clock,
+    );
+    if (must !== undefined && !must.deletes && !this.mayBeDeleted(key, must.clock)) {
+      this.violated(key, `nothing was read, but clock ${must.clock} had been seen`);
+    }
+    const [only] = met;
+    if (only === undefined || only.stamp === null || met.length > 1) return;
+    for (const [other, dependency] of only.past) note(past, other, dependency);
+    note(past, key, { ...only.stamp, deletes: true });
+  }
+
+  /** A delete with that clock or a later one, as far as anybody knows. */
+  private mayBeDeleted(key: Key, clock: number): boolean {
+    return this.writes.some(
+      (write) =>
+        write.key === key &&
+        write.value === null &&
+        (write.stamp === null || write.stamp.clock >= clock),
+    );
+  }
+
+  private violated(key: Key, what: string): void {
+    this.violations.push({ promise: 'D5', what: `${key}: ${what}`, keys: [key] });
+  }
+
+  private sessionOf(session: number): Map<Key, Seen> {
+    let past = this.sessions.get(session);
+    if (past === undefined) {
+      past = new Map();
+      this.sessions.set(session, past);
+    }
+    return past;
+  }
+}
+
+function note(past: Map<Key, Seen>, key: Key, seen: Seen): void {
+  const present = past.get(key);
+  if (present === undefined || isOlder(present, seen)) past.set(key, seen);
+}

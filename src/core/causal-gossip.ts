@@ -1,0 +1,221 @@
+import type { CausalBucket } from './causal-bucket.js';
+import { type CausalAck, CausalBehind, CausalMark, CausalPush } from './causal-message.js';
+import type { Host } from './host.js';
+import type { BucketId, Epoch, Ordinal } from './ids.js';
+import { covers, NOTHING_SEEN, type Vector } from './vector.js';
+import type { BucketRow } from './view.js';
+
+/** Records of one message. */
+const PUSH_RECORDS = 512;
+const PAUSE_CAP_MS = 400;
+/** A mark may get lost. */
+const MARK_AGAIN_MS = 500;
+
+/** What is known of another holder of a bucket. */
+interface Peer {
+  /** Our writes up to this one are durable there; -1: not heard yet. */
+  acked: number;
+  sent: number;
+  sentMs: number;
+  pauseMs: number;
+  known: Vector;
+  /** The view in which it became a holder, or a later one: what it said before is void. */
+  readonly sinceEpoch: Epoch;
+  /** It knows that we left the bucket, and took all that we had for it. */
+  released: boolean;
+}
+
+/** The servers that hold a bucket, or are about to, by a row of the view. */
+export function holdersOf({ replicas, target }: BucketRow): Set<Ordinal> {
+  return new Set([...replicas, ...target]);
+}
+
+/**
+ * Sends what this server takes to the other holders, at once and again until each has
+ * acknowledged. Nothing is queued: the records carry their numbers, so that what one lacks is
+ * read off from the last number that it has acknowledged, also after a restart.
+ */
+export class CausalGossip {
+  private readonly peers = new Map<BucketId, Map<Ordinal, Peer>>();
+  /** Buckets of which somebody has not acknowledged everything. */
+  private readonly open = new Set<BucketId>();
+  /** Marks that were told, by server. */
+  private readonly marked = new Map<Ordinal, { epoch: number; upTo: number; atMs: number }>();
+
+  constructor(
+    private readonly host: Pick<Host, 'self' | 'view' | 'now' | 'store' | 'settings' | 'send'>,
+    private readonly buckets: ReadonlyMap<BucketId, CausalBucket>,
+    /** Own writes up to this number are durable. */
+    private readonly durableNumber: () => number,
+  ) {}
+
+  /** Something was taken for the bucket, its holders have changed, or the process began. */
+  touch(bucket: BucketId): void {
+    this.open.add(bucket);
+  }
+
+  /** Every holder has acknowledged all that we took for the bucket. */
+  isDrained(bucket: CausalBucket): boolean {
+    return this.others(bucket.id).every((other) =>
+      this.isDone(bucket, this.peer(bucket.id, other)),
+    );
+  }
+
+  /** Everybody who holds the bucket is known to know `vector`. */
+  allKnow(bucket: BucketId, vector: Vector): boolean {
+    return this.others(bucket).every((other) => covers(this.peer(bucket, other).known, vector));
+  }
+
+  knownBy(bucket: BucketId, server: Ordinal): Vector {
+    return this.peers.get(bucket)?.get(server)?.known ?? NOTHING_SEEN;
+  }
+
+  onAck(from: Ordinal, message: CausalAck): void {
+    const { bucket: id, known, epoch, bucketEpoch, former } = message;
+    const bucket = this.buckets.get(id);
+    const row = this.host.view.rows[id];
+    if (bucket === undefined || row === undefined || !holdersOf(row).has(from)) return;
+    const peer = this.peer(id, from);
+    if (epoch < peer.sinceEpoch) return;
+    peer.known = known;
+    const acked = known.get(this.host.self) ?? 0;
+    if (acked < peer.acked) return;
+    const isLate = bucketEpoch < row.epoch || former.includes(this.host.self);
+    peer.released = this.isLeaving(id) && acked >= bucket.ownLast && !isLate;
+    const first = peer.acked < 0;
+    peer.acked = acked;
+    if (first || peer.sent < acked) peer.sent = acked;
+    peer.pauseMs = this.host.settings.resendMs;
+    if (first && acked < bucket.ownLast) this.push(bucket, from, peer);
+  }
+
+  /** End of a batch: what is new and durable leaves. */
+  flush(): void {
+    for (const id of this.open) {
+      const bucket = this.buckets.get(id);
+      if (bucket === undefined) continue;
+      for (const other of this.others(id)) {
+        const peer = this.peer(id, other);
+        if (peer.sent < Math.min(bucket.ownLast, this.durableNumber())) {
+          this.push(bucket, other, peer);
+        }
+      }
+    }
+  }
+
+  tick(): void {
+    const { now } = this.host;
+    for (const id of this.open) {
+      const bucket = this.buckets.get(id);
+      if (bucket === undefined || this.isDrained(bucket)) {
+        this.open.delete(id);
+        continue;
+      }
+      for (const other of this.others(id)) {
+        const peer = this.peer(id, other);
+        if (this.isDone(bucket, peer) || now - peer.sentMs < peer.pauseMs) continue;
+        peer.pauseMs = Math.min(peer.pauseMs * 2, PAUSE_CAP_MS);
+        peer.sent = peer.acked;
+        this.push(bucket, other, peer);
+      }
+    }
+    this.mark();
+  }
+
+  /** The view changed: who left is forgotten, whoever came is asked what it knows. */
+  adopt(bucket: BucketId, before: ReadonlySet<Ordinal>): void {
+    const others = new Set(this.others(bucket));
+    const peers = this.peers.get(bucket);
+    for (const server of peers?.keys() ?? []) {
+      if (!others.has(server) || !before.has(server)) peers?.delete(server);
+    }
+    this.touch(bucket);
+  }
+
+  forget(bucket: BucketId): void {
+    this.peers.delete(bucket);
+    this.open.delete(bucket);
+  }
+
+  private isDone(bucket: CausalBucket, { acked, released }: Peer): boolean {
+    return this.isLeaving(bucket.id) ? released : acked >= bucket.ownLast;
+  }
+
+  private isLeaving(bucket: BucketId): boolean {
+    const row = this.host.view.rows[bucket];
+    return row !== undefined && !holdersOf(row).has(this.host.self);
+  }
+
+  private push(bucket: CausalBucket, to: Ordinal, peer: Peer): void {
+    const { host } = this;
+    peer.sentMs = host.now;
+    const durable = Math.min(bucket.ownLast, this.durableNumber());
+    const leaving = this.isLeaving(bucket.id);
+    // One that was not heard yet says what it knows.
+    const since = peer.sent < 0 ? durable : peer.sent;
+    const own = bucket.ownSince(since, PUSH_RECORDS, host.store);
+    if (own === null) {
+      peer.sent = durable;
+      host.send(to, new CausalBehind(bucket.id));
+      return;
+    }
+    peer.sent = own.upTo;
+    // The next to be sent is not durable yet.
+    if (own.upTo === since && peer.acked >= since && !leaving) return;
+    const ends = leaving && own.upTo >= bucket.ownLast;
+    host.send(to, new CausalPush(bucket.id, since, own.upTo, ends, own.records));
+  }
+
+  /** Where everything is acknowledged, one number stands for all buckets. */
+  private mark(): void {
+    const { host } = this;
+    const { view } = host;
+    const durableNumber = this.durableNumber();
+    if (durableNumber === 0) return;
+    const behind = new Set<Ordinal>();
+    for (const id of this.open) {
+      const bucket = this.buckets.get(id);
+      if (bucket === undefined) continue;
+      for (const other of this.others(id)) {
+        if (this.peer(id, other).acked < bucket.ownLast) behind.add(other);
+      }
+    }
+    for (const server of view.members.keys()) {
+      if (server === host.self || behind.has(server)) continue;
+      const told = this.marked.get(server);
+      const isNews = told?.upTo !== durableNumber || told.epoch !== view.epoch;
+      if (!isNews && host.now - told.atMs < MARK_AGAIN_MS) continue;
+      this.marked.set(server, { epoch: view.epoch, upTo: durableNumber, atMs: host.now });
+      host.send(server, new CausalMark(view.epoch, durableNumber));
+    }
+  }
+
+  private others(bucket: BucketId): Ordinal[] {
+    const row = this.host.view.rows[bucket];
+    if (row === undefined) return [];
+    return Array.from(holdersOf(row)).filter((server) => server !== this.host.self);
+  }
+
+  private peer(bucket: BucketId, server: Ordinal): Peer {
+    let peers = this.peers.get(bucket);
+    if (peers === undefined) {
+      peers = new Map();
+      this.peers.set(bucket, peers);
+    }
+    let peer = peers.get(server);
+    if (peer === undefined) {
+      const { resendMs } = this.host.settings;
+      peer = {
+        acked: -1,
+        sent: -1,
+        sentMs: -Infinity,
+        pauseMs: resendMs,
+        known: NOTHING_SEEN,
+        sinceEpoch: this.host.view.epoch,
+        released: false,
+      };
+      peers.set(server, peer);
+    }
+    return peer;
+  }
+}

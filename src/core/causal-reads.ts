@@ -1,0 +1,173 @@
+import type { CausalBucket } from './causal-bucket.js';
+import type { CausalMark } from './causal-message.js';
+import { type Context, NO_CONTEXT } from './causal-record.js';
+import type { Host } from './host.js';
+import type { BucketId, Epoch, Ordinal } from './ids.js';
+import type { Operation } from './operation.js';
+import { Code } from './refusal.js';
+import { joined } from './vector.js';
+import type { BucketRow } from './view.js';
+
+/** A read that waits for what its context names. */
+interface Waiting {
+  readonly request: number;
+  readonly operation: Operation;
+  readonly untilMs: number;
+}
+
+/** What the reads use of the causal half of the server. */
+interface Office {
+  bucket(id: BucketId): CausalBucket;
+  /** Of the last own write. */
+  number(): number;
+  /** Hand the operation to a server that holds the bucket. */
+  pass(request: number, operation: Operation, id: BucketId, row: BucketRow): void;
+  answer(
+    request: number,
+    bucket: BucketId,
+    found: boolean,
+    value: Uint8Array | null,
+    version: number,
+    context: Context,
+  ): void;
+}
+
+/**
+ * Reads in causal namespaces (D5): one is answered when everything that its context names is here,
+ * as far as it concerns the bucket, and waits until then.
+ */
+export class CausalReads {
+  private readonly waiting = new Map<BucketId, Waiting[]>();
+  private readonly marks = new Map<Ordinal, { epoch: Epoch; upTo: number }>();
+
+  constructor(
+    private readonly host: Host,
+    private readonly office: Office,
+  ) {}
+
+  submit(request: number, operation: Operation, bucket: BucketId, row: BucketRow): void {
+    if (this.tryRead(request, operation, bucket, row)) return;
+    const list = this.waiting.get(bucket) ?? [];
+    this.waiting.set(bucket, list);
+    list.push({ request, operation, untilMs: this.host.now + operation.timeoutMs });
+  }
+
+  private tryRead(request: number, operation: Operation, id: BucketId, row: BucketRow): boolean {
+    const context = operation.context ?? NO_CONTEXT;
+    const bucket = this.office.bucket(id);
+    if (this.missing(bucket, row, context) !== null) return false;
+    const record = bucket.get(operation.key, this.host.store);
+    if (record === null) {
+      this.office.answer(request, id, false, null, 0, context);
+      return true;
+    }
+    const { writer, number, clock, past, value } = record;
+    const seen = joined(joined(context.seen, past), new Map([[writer, number]]));
+    const next = { clock: Math.max(context.clock, clock), epoch: context.epoch, seen };
+    this.office.answer(request, id, value !== null, value, clock, next);
+    return true;
+  }
+
+  /** The first server of which writes that the context names may be missing here, or null. */
+  missing(
+    bucket: CausalBucket,
+    row: BucketRow,
+    { seen, epoch }: Context,
+  ): { readonly server: Ordinal; readonly have: number; readonly want: number } | null {
+    const { self, view } = this.host;
+    for (const [server, want] of seen) {
+      // A server that never held the bucket has written nothing there, if our view is not old.
+      const holds = row.replicas.includes(server) || row.target.includes(server);
+      const counts = holds || bucket.former.has(server) || epoch > view.epoch;
+      if (server !== self && !counts) continue;
+      const have = server === self ? this.office.number() : this.knownOf(bucket, row, server);
+      if (have < want) return { server, have, want };
+    }
+    return null;
+  }
+
+  private knownOf(bucket: CausalBucket, row: BucketRow, server: Ordinal): number {
+    const known = bucket.known.get(server) ?? 0;
+    const mark = this.marks.get(server);
+    const counts = mark !== undefined && mark.epoch <= this.host.view.epoch;
+    // The row of that epoch is the present one: the server counted us among its holders.
+    if (!counts || row.epoch > mark.epoch || !row.replicas.includes(server)) return known;
+    return Math.max(known, mark.upTo);
+  }
+
+  /** Something of the bucket became known. */
+  retry(id: BucketId): void {
+    const list = this.waiting.get(id);
+    const row = this.host.view.rows[id];
+    if (list === undefined || row === undefined) return;
+    this.waiting.delete(id);
+    for (const waiting of list) {
+      const { request, operation } = waiting;
+      if (!row.replicas.includes(this.host.self)) this.office.pass(request, operation, id, row);
+      else if (!this.tryRead(request, operation, id, row)) {
+        const left = this.waiting.get(id) ?? [];
+        this.waiting.set(id, left);
+        left.push(waiting);
+      }
+    }
+  }
+
+  private expire(id: BucketId, list: readonly Waiting[]): void {
+    const { host } = this;
+    const row = host.view.rows[id];
+    const late = list.filter(({ untilMs }) => host.now >= untilMs);
+    const left = list.filter(({ untilMs }) => host.now < untilMs);
+    if (left.length > 0) this.waiting.set(id, left);
+    else this.waiting.delete(id);
+    for (const { request, operation } of late) {
+      const missing =
+        row === undefined
+          ? null
+          : this.missing(this.office.bucket(id), row, operation.context ?? NO_CONTEXT);
+      const why =
+        missing === null
+          ? 'this server was too slow'
+          : `server ${host.self} lacks what the session has seen: writes ${missing.have + 1} to ` +
+            `${missing.want} of server ${missing.server}`;
+      host.refuse(request, id, Code.Unavailable, why);
+    }
+  }
+
+  onMark(from: Ordinal, { epoch, upTo }: CausalMark): void {
+    const mark = this.marks.get(from);
+    // One for a view that is still on its way must not hide the one that counts now.
+    if (mark !== undefined && mark.epoch <= this.host.view.epoch && epoch > this.host.view.epoch) {
+      return;
+    }
+    this.marks.set(from, { epoch, upTo });
+    this.retryAll();
+  }
+
+  tick(): void {
+    const { now } = this.host;
+    for (const [bucket, list] of Array.from(this.waiting)) {
+      if (list.some(({ untilMs }) => now >= untilMs)) this.expire(bucket, list);
+    }
+  }
+
+  /**
+   * What the marks said of the bucket while `row` was in force, in a view with that epoch: they say
+   * nothing of a row that follows.
+   */
+  markedUnder(row: BucketRow, epoch: Epoch): Map<Ordinal, number> {
+    const { self } = this.host;
+    const marked = new Map<Ordinal, number>();
+    // A row keeps its epoch when learners come: only replicas were counted all the time.
+    if (!row.replicas.includes(self)) return marked;
+    for (const server of row.replicas) {
+      const mark = this.marks.get(server);
+      if (mark === undefined || mark.epoch > epoch || row.epoch > mark.epoch) continue;
+      marked.set(server, mark.upTo);
+    }
+    return marked;
+  }
+
+  retryAll(): void {
+    for (const id of Array.from(this.waiting.keys())) this.retry(id);
+  }
+}

@@ -1,0 +1,261 @@
+import type { CausalBucket, CausalChange } from './causal-bucket.js';
+import { type CausalRecord, causalHalf, fromStored, isAfter } from './causal-record.js';
+import {
+  CausalDigest,
+  type CausalMessage,
+  CausalPull,
+  CausalRecords,
+  CausalStamps,
+  type KeyStamp,
+} from './causal-message.js';
+import { murmur3 } from './hash.js';
+import type { BucketId, Key, Ordinal } from './ids.js';
+import type { Host } from './host.js';
+import type { StoredRecord } from './operation.js';
+import type { StateStore } from './outbox.js';
+import type { Vector } from './vector.js';
+
+const LEAVES = 64;
+const PART_RECORDS = 256;
+const SCAN_RECORDS = 2048;
+const SCAN_BYTES = 1024 * 1024;
+/** Messages without an answer before a comparison begins anew. */
+const ATTEMPTS = 5;
+
+/** A comparison that this server began. */
+interface Round {
+  readonly with: Ordinal;
+  readonly round: number;
+  /** Known when the records were read. */
+  readonly known: Vector;
+  held: readonly KeyStamp[];
+  theirs: CausalStamps | null;
+  wanted: Key[];
+  given: Key[];
+  part: number;
+  parts: number;
+  asked: CausalMessage | null;
+  sentMs: number;
+  attempts: number;
+}
+
+/** What the comparison does to the causal half of the server. */
+interface SyncOffice {
+  change(bucket: CausalBucket, change: Partial<CausalChange>): void;
+  /** The bucket now has all that the other server had. */
+  onSynced(bucket: CausalBucket, from: Ordinal): void;
+}
+
+/**
+ * Compares the records of two servers and exchanges what differs: a hash tree of two levels over
+ * each bucket (Merkle trees as in Dynamo, DeCandia et al. 2007, §4.7, with the version vectors of
+ * both ends). Of what only one end holds, the other one's vector tells whether it never saw it, or
+ * saw it and dropped it: only the former is copied, so that nothing that was deleted comes back.
+ */
+export class CausalSync {
+  private readonly rounds = new Map<BucketId, Round>();
+  private lastRound = 0;
+
+  constructor(
+    private readonly host: Pick<Host, 'now' | 'view' | 'store' | 'outbox' | 'settings' | 'expect'>,
+    private readonly office: SyncOffice,
+  ) {}
+
+  isRunning(bucket: BucketId): boolean {
+    return this.rounds.has(bucket);
+  }
+
+  /** Get what `from` has and we lack, and give it what it lacks. */
+  start(bucket: CausalBucket, from: Ordinal): void {
+    if (this.rounds.has(bucket.id)) return;
+    const { host } = this;
+    this.lastRound += 1;
+    const round: Round = {
+      with: from,
+      round: this.lastRound,
+      known: new Map(bucket.known),
+      held: [],
+      theirs: null,
+      wanted: [],
+      given: [],
+      part: 0,
+      parts: 0,
+      asked: null,
+      sentMs: host.now,
+      attempts: 0,
+    };
+    this.rounds.set(bucket.id, round);
+    this.readAll(bucket.id, (held) => {
+      if (this.rounds.get(bucket.id) !== round) return;
+      round.held = held;
+      this.ask(round, new CausalDigest(bucket.id, round.round, digestsOf(held)));
+    });
+  }
+
+  stop(bucket: BucketId): void {
+    this.rounds.delete(bucket);
+  }
+
+  /** The server is not one to ask any more. */
+  stopWith(server: Ordinal): void {
+    for (const [bucket, round] of this.rounds) if (round.with === server) this.stop(bucket);
+  }
+
+  tick(): void {
+    const { now, settings } = this.host;
+    for (const [bucket, round] of this.rounds) {
+      if (round.asked === null || now - round.sentMs < settings.resendMs) continue;
+      if (round.attempts >= ATTEMPTS) this.rounds.delete(bucket);
+      else this.ask(round, round.asked);
+    }
+  }
+
+  onDigest(from: Ordinal, message: CausalDigest, bucket: CausalBucket): void {
+    const known = new Map(bucket.known);
+    const former = Array.from(bucket.former);
+    this.readAll(bucket.id, (held) => {
+      const own = digestsOf(held);
+      const differs = own.map((digest, leaf) => digest !== (message.leaves[leaf] ?? 0));
+      const leaves = differs.flatMap((isDifferent, leaf) => (isDifferent ? [leaf] : []));
+      const stamps = held.filter(({ key }) => differs[leafOf(key)]);
+      this.host.outbox.sendAfter(
+        from,
+        new CausalStamps(bucket.id, message.round, known, former, leaves, stamps),
+      );
+    });
+  }
+
+  onStamps(from: Ordinal, message: CausalStamps, bucket: CausalBucket): void {
+    const round = this.roundOf(from, message);
+    if (round === null || round.theirs !== null) return;
+    const { store } = this.host;
+    round.theirs = message;
+    const theirs = new Set<Key>();
+    for (const stamp of message.stamps) {
+      theirs.add(stamp.key);
+      const held = bucket.get(stamp.key, store);
+      if (held === null ? !bucket.knows(stamp) : isAfter(stamp, held)) round.wanted.push(stamp.key);
+      else if (held !== null && isAfter(held, stamp)) round.given.push(stamp.key);
+    }
+    const leaves = new Set(message.leaves);
+    const gone: KeyStamp[] = [];
+    for (const { key } of round.held) {
+      if (!leaves.has(leafOf(key)) || theirs.has(key)) continue;
+      const held = bucket.get(key, store);
+      if (held === null) continue;
+      // They saw it, or what came after it, and then a deletion that everybody had seen.
+      if (held.number <= (message.known.get(held.writer) ?? 0)) gone.push(held);
+      else round.given.push(key);
+    }
+    if (gone.length > 0) this.office.change(bucket, { gone });
+    round.parts = Math.max(1, partsOf(round.wanted), partsOf(round.given));
+    this.pull(round, bucket);
+  }
+
+  onPull(from: Ordinal, message: CausalPull, bucket: CausalBucket): void {
+    const { records, known, wanted, round, part } = message;
+    const { host } = this;
+    if (records.length > 0 || known !== null) {
+      this.office.change(bucket, { records, known: known ?? new Map() });
+    }
+    const found = recordsOf(bucket, wanted, host.store);
+    host.outbox.sendAfter(from, new CausalRecords(bucket.id, round, part, found));
+  }
+
+  onRecords(from: Ordinal, message: CausalRecords, bucket: CausalBucket): void {
+    const round = this.roundOf(from, message);
+    const theirs = round?.theirs ?? null;
+    if (round === null || theirs === null || message.part !== round.part) return;
+    const isLast = round.part + 1 >= round.parts;
+    const { records } = message;
+    const { known, former } = theirs;
+    if (!isLast) {
+      this.office.change(bucket, { records });
+      round.part += 1;
+      this.pull(round, bucket);
+      return;
+    }
+    // One that leaves has not heard who else has left for good.
+    const row = this.host.view.rows[bucket.id];
+    const isHolder = row?.replicas.includes(from) === true;
+    const both = isHolder ? Array.from(new Set([...bucket.former, ...former])) : null;
+    this.office.change(bucket, { records, known, former: both });
+    this.rounds.delete(bucket.id);
+    this.office.onSynced(bucket, from);
+  }
+
+  private pull(round: Round, bucket: CausalBucket): void {
+    const { part, parts, wanted, given } = round;
+    const from = part * PART_RECORDS;
+    const to = from + PART_RECORDS;
+    const records = recordsOf(bucket, given.slice(from, to), this.host.store);
+    const known = part + 1 >= parts ? round.known : null;
+    const keys = wanted.slice(from, to);
+    round.attempts = 0;
+    this.ask(round, new CausalPull(bucket.id, round.round, part, keys, records, known));
+  }
+
+  private ask(round: Round, message: CausalMessage): void {
+    round.asked = message;
+    round.sentMs = this.host.now;
+    round.attempts += 1;
+    this.host.outbox.sendAfter(round.with, message);
+  }
+
+  private roundOf(
+    from: Ordinal,
+    { bucket, round: number }: { readonly bucket: BucketId; readonly round: number },
+  ): Round | null {
+    const round = this.rounds.get(bucket);
+    return round?.with === from && round.round === number ? round : null;
+  }
+
+  /** The stamps of all records of a bucket. */
+  private readAll(bucket: BucketId, done: (held: readonly KeyStamp[]) => void): void {
+    const { host } = this;
+    const held: KeyStamp[] = [];
+    const next = (after: Key): void => {
+      const token = host.expect((completion) => {
+        if (completion.type !== 'scanned') {
+          this.stop(bucket);
+          return;
+        }
+        const { records, more } = completion;
+        for (const record of records) held.push(stampOf(record));
+        if (more) next(records.at(-1)?.key ?? after);
+        else done(held);
+      });
+      host.outbox.scan(token, causalHalf(bucket), after, SCAN_RECORDS, SCAN_BYTES);
+    };
+    next('');
+  }
+}
+
+function stampOf(stored: StoredRecord): KeyStamp {
+  const { key, clock, writer, number } = fromStored(stored);
+  return { key, clock, writer, number };
+}
+
+function recordsOf(bucket: CausalBucket, keys: readonly Key[], store: StateStore): CausalRecord[] {
+  return keys.flatMap((key) => bucket.get(key, store) ?? []);
+}
+
+function partsOf(keys: readonly Key[]): number {
+  return Math.ceil(keys.length / PART_RECORDS);
+}
+
+function leafOf(key: Key): number {
+  return murmur3(key, 1) % LEAVES;
+}
+
+/** For each leaf a sum of the hashes of its stamps: the order of the records does not matter. */
+function digestsOf(held: readonly KeyStamp[]): number[] {
+  const digests = Array.from({ length: LEAVES }, () => 0);
+  for (const { key, clock, writer, number } of held) {
+    const leaf = leafOf(key);
+    const text = `${key}/${clock}/${writer}/${number}`;
+    const hash = murmur3(text, 2) + (murmur3(text, 3) & 0xffff) * 2 ** 32;
+    digests[leaf] = ((digests[leaf] ?? 0) + hash) % 2 ** 48;
+  }
+  return digests;
+}

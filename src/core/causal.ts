@@ -1,0 +1,545 @@
+import { CausalBucket, type CausalChange } from './causal-bucket.js';
+import { CausalGossip, holdersOf } from './causal-gossip.js';
+import { CausalAck, CausalBehind, type CausalMessage, CausalPush } from './causal-message.js';
+import {
+  type CausalRecord,
+  causalHalf,
+  type Context,
+  NO_CONTEXT,
+  type Stamp,
+} from './causal-record.js';
+import { CausalReads } from './causal-reads.js';
+import { CausalSync } from './causal-sync.js';
+import { DedupTable } from './dedup.js';
+import type { Host } from './host.js';
+import type { BucketId, Key, Ordinal } from './ids.js';
+import type { BucketMeta } from './message.js';
+import { Mode, namespaceOf } from './namespace.js';
+import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
+import { Code, LIMITS } from './refusal.js';
+import { covers, joined, NOTHING_SEEN, type Vector } from './vector.js';
+import { type BucketRow, isUp, type View } from './view.js';
+
+/** How often holders tell each other what they know, and look for tombstones to drop. */
+const TELL_MS = 1000;
+
+/** A write that is not durable yet. */
+interface Pending {
+  readonly number: number;
+  readonly request: number;
+  readonly operation: Operation;
+  readonly bucket: BucketId;
+  readonly clock: number;
+}
+
+/** What a restarted server knows of its causal buckets. */
+export interface RecoveredCausal {
+  readonly buckets: Map<BucketId, CausalBucket>;
+  /** Of the last write that it took. */
+  readonly number: number;
+  readonly clock: number;
+}
+
+/**
+ * The causal namespaces of one server (D5): every replica takes writes, alone too; gossip and
+ * comparisons make all replicas equal; what a session has seen is checked before it reads.
+ */
+export class Causal {
+  private readonly buckets: Map<BucketId, CausalBucket>;
+  private readonly gossip: CausalGossip;
+  private readonly sync: CausalSync;
+  private number: number;
+  private clock: number;
+  /** Own writes up to this number are durable: others may see them. */
+  private durableNumber: number;
+  private readonly pending: Pending[] = [];
+  private readonly dedup = new DedupTable();
+  private readonly reads: CausalReads;
+  /** Tombstones, and what all holders must know before they may go. */
+  private readonly tombs = new Map<BucketId, Map<Key, { stamp: Stamp; need: Vector }>>();
+  /** Of learners: what they must know before they are admitted. */
+  private readonly needs = new Map<string, Vector>();
+  /** Buckets of which a holder may not know all that we do. */
+  private readonly uneven = new Set<BucketId>();
+  private toldMs: number;
+  /** Dropped, but not durably yet: their records are still here. */
+  private readonly dropping = new Set<BucketId>();
+
+  constructor(
+    private readonly host: Host,
+    recovered: RecoveredCausal,
+  ) {
+    this.buckets = recovered.buckets;
+    this.number = recovered.number;
+    this.clock = recovered.clock;
+    this.durableNumber = recovered.number;
+    this.toldMs = host.now;
+    this.gossip = new CausalGossip(host, this.buckets, () => this.durableNumber);
+    this.sync = new CausalSync(host, {
+      change: (bucket, change) => this.change(bucket, change),
+      onSynced: (bucket, from) => this.onSynced(bucket, from),
+    });
+    this.reads = new CausalReads(host, {
+      bucket: (id) => this.bucket(id),
+      number: () => this.number,
+      pass: (request, operation, id, row) => this.pass(request, operation, id, row),
+      answer: (...answer) => this.answer(...answer),
+    });
+    for (const bucket of this.buckets.values()) {
+      bucket.begin();
+      this.gossip.touch(bucket.id);
+      this.uneven.add(bucket.id);
+    }
+  }
+
+  /** False when all keys of the operation are strong. */
+  takes(request: number, operation: Operation, bucket: BucketId, row: BucketRow): boolean {
+    const { host } = this;
+    const unknown = unknownNamespace(operation, host.view);
+    if (unknown !== null) host.park(request, operation, bucket, Code.Unavailable, unknown);
+    else if (isForCausal(operation, host.view)) this.submit(request, operation, bucket, row);
+    else return false;
+    return true;
+  }
+
+  private submit(request: number, operation: Operation, bucket: BucketId, row: BucketRow): void {
+    const problem = objectionTo(operation);
+    if (problem !== null) {
+      this.host.refuse(request, bucket, Code.Invalid, problem);
+      return;
+    }
+    const isHere = row.replicas.includes(this.host.self) && !this.dropping.has(bucket);
+    if (!isHere) this.pass(request, operation, bucket, row);
+    else if (operation.kind === OperationKind.Get)
+      this.reads.submit(request, operation, bucket, row);
+    else this.write(request, operation, this.bucket(bucket));
+  }
+
+  onMessage(from: Ordinal, message: CausalMessage): void {
+    if (message.type === 'causalMark') {
+      this.reads.onMark(from, message);
+      return;
+    }
+    const row = this.host.view.rows[message.bucket];
+    if (row === undefined) return;
+    if (this.dropping.has(message.bucket)) return;
+    const held = this.buckets.get(message.bucket);
+    if (message.type === 'causalAck') {
+      this.gossip.onAck(from, message);
+      this.onAck(from, message, held, row);
+      return;
+    }
+    // Of a view that is not adopted here yet, or not there: it comes again. But one that leaves
+    // still shows what it has.
+    const { type } = message;
+    const isShown = held !== undefined && (type === 'causalDigest' || type === 'causalPull');
+    if (!isShown && !holdersOf(row).has(this.host.self)) return;
+    const bucket = held ?? this.bucket(message.bucket);
+    switch (message.type) {
+      case 'causalPush':
+        this.onPush(from, message, bucket, row);
+        break;
+      case 'causalBehind':
+        this.sync.start(bucket, from);
+        break;
+      case 'causalDigest':
+        this.sync.onDigest(from, message, bucket);
+        break;
+      case 'causalStamps':
+        this.sync.onStamps(from, message, bucket);
+        break;
+      case 'causalPull':
+        this.sync.onPull(from, message, bucket);
+        break;
+      case 'causalRecords':
+        this.sync.onRecords(from, message, bucket);
+        break;
+    }
+  }
+
+  /** Everything that was taken up to `number` is durable here. */
+  onDurable(number: number): void {
+    if (number <= this.durableNumber) return;
+    this.durableNumber = number;
+    while (this.pending.length > 0 && this.pending[0]!.number <= number) {
+      const { request, operation, bucket, clock, number: own } = this.pending.shift()!;
+      this.buckets.get(bucket)?.onDurable(number, this.host.store);
+      this.answerWrite(request, operation, bucket, own, clock);
+    }
+  }
+
+  /** End of a batch of inputs. */
+  flush(): void {
+    this.gossip.flush();
+  }
+
+  /** The log says durably that the bucket's causal half is gone. */
+  onDropped(bucket: BucketId): void {
+    this.host.store.clear(causalHalf(bucket));
+    this.dropping.delete(bucket);
+  }
+
+  tick(): void {
+    const { now } = this.host;
+    this.gossip.tick();
+    this.sync.tick();
+    this.reads.tick();
+    if (now - this.toldMs < TELL_MS) return;
+    this.toldMs = now;
+    this.leave();
+    for (const id of Array.from(this.uneven)) this.even(id);
+    for (const id of Array.from(this.tombs.keys())) this.dropTombstones(id);
+  }
+
+  adopt(before: View): void {
+    const { view, self } = this.host;
+    for (const [id, row] of view.rows.entries()) {
+      const old = before.rows[id];
+      if (row === old) continue;
+      const holders = holdersOf(row);
+      const bucket = this.buckets.get(id);
+      if (bucket === undefined && !(holders.has(self) && hasCausal(view))) continue;
+      const marked = old === undefined ? NOTHING_SEEN : this.reads.markedUnder(old, before.epoch);
+      this.rearrange(bucket ?? this.bucket(id), row, old, holders, marked);
+    }
+    this.reads.retryAll();
+  }
+
+  /** Whether the learner has what this primary had when the learner came; if not, it is told. */
+  isReady(id: BucketId, learner: Ordinal): boolean {
+    const bucket = this.buckets.get(id);
+    if (bucket === undefined || (bucket.empty && bucket.former.size === 0)) return true;
+    const name = `${id}/${learner}`;
+    const need = this.needs.get(name) ?? new Map(bucket.known);
+    this.needs.set(name, need);
+    if (covers(this.gossip.knownBy(id, learner), need)) return true;
+    this.uneven.add(id);
+    this.host.send(learner, new CausalBehind(id));
+    return false;
+  }
+
+  takeDirty(metas: Map<BucketId, BucketMeta | null>): void {
+    for (const bucket of this.buckets.values()) {
+      if (!bucket.dirty) continue;
+      bucket.dirty = false;
+      const causal = bucket.meta(this.number, this.clock);
+      const nothing = { sequence: 0, ballot: 0, version: 0, dedup: [], intents: [], decisions: [] };
+      metas.set(causalHalf(bucket.id), { ...nothing, causal });
+    }
+  }
+
+  private bucket(id: BucketId): CausalBucket {
+    let bucket = this.buckets.get(id);
+    if (bucket === undefined) {
+      bucket = new CausalBucket(id, this.host.self);
+      this.buckets.set(id, bucket);
+    }
+    return bucket;
+  }
+
+  /** `fresh`: see `CausalBucket.apply`. */
+  private change(bucket: CausalBucket, change: Partial<CausalChange>, fresh = false): void {
+    const { host } = this;
+    const whole: CausalChange = {
+      records: [],
+      gone: [],
+      known: new Map(),
+      former: null,
+      dropped: false,
+      ...change,
+    };
+    for (const { clock } of whole.records) if (clock > this.clock) this.clock = clock;
+    bucket.apply(whole, host.store, fresh);
+    host.outbox.persist({ type: 'causal', bucket: bucket.id, change: whole });
+    if (whole.dropped) return;
+    this.uneven.add(bucket.id);
+    this.bury(bucket, whole.records);
+    this.reads.retry(bucket.id);
+  }
+
+  private write(request: number, operation: Operation, bucket: CausalBucket): void {
+    const { self, now, store } = this.host;
+    const { key, client, clientSequence, settledBelow, kind } = operation;
+    const earlier = this.dedup.lookup(client, clientSequence);
+    if (earlier === 'settled') {
+      const why = 'the request was settled by its client';
+      this.host.refuse(request, bucket.id, Code.AlreadySettled, why);
+      return;
+    }
+    if (earlier !== 'new') {
+      this.answerWhenDurable(request, operation, bucket.id, earlier.previous, earlier.version);
+      return;
+    }
+    const { clock: seenClock, seen } = operation.context ?? NO_CONTEXT;
+    const held = bucket.get(key, store);
+    this.clock = Math.max(this.clock, seenClock, held?.clock ?? 0) + 1;
+    this.number += 1;
+    const { clock, number } = this;
+    const past = new Map(seen);
+    past.delete(self);
+    const value = kind === OperationKind.Delete ? null : (operation.value ?? new Uint8Array(0));
+    const record: CausalRecord = { key, value, clock, writer: self, number, past };
+    const result = { version: clock, previous: number, found: held !== null, participants: 0 };
+    this.dedup.record(client, clientSequence, settledBelow, now, { ...result, committed: true });
+    this.change(bucket, { records: [record], known: new Map([[self, number]]) }, true);
+    this.host.outbox.sendAfter(self, { type: 'causalDurable', number });
+    this.gossip.touch(bucket.id);
+    this.answerWhenDurable(request, operation, bucket.id, number, clock);
+  }
+
+  /** Answer when the write with that number is durable here. */
+  private answerWhenDurable(
+    request: number,
+    operation: Operation,
+    bucket: BucketId,
+    number: number,
+    clock: number,
+  ): void {
+    const durable = this.durableNumber;
+    this.pending.push({ number, request, operation, bucket, clock });
+    if (number > durable) return;
+    // A retry of one that was answered before.
+    this.pending.pop();
+    this.answerWrite(request, operation, bucket, number, clock);
+  }
+
+  private answerWrite(
+    request: number,
+    operation: Operation,
+    bucket: BucketId,
+    number: number,
+    clock: number,
+  ): void {
+    const { seen, epoch } = operation.context ?? NO_CONTEXT;
+    const context = { clock, epoch, seen: joined(seen, new Map([[this.host.self, number]])) };
+    this.answer(request, bucket, true, null, clock, context);
+  }
+
+  private onPush(from: Ordinal, message: CausalPush, bucket: CausalBucket, row: BucketRow): void {
+    const { since, upTo, leaving, records } = message;
+    const have = bucket.known.get(from) ?? 0;
+    if (have >= since) {
+      // Where it still counts as a holder here, it is told so, and says it again.
+      const left = leaving && !holdersOf(row).has(from) && bucket.former.has(from);
+      const former = left ? Array.from(bucket.former).filter((server) => server !== from) : null;
+      if (upTo > have || left) {
+        this.change(bucket, { records, known: new Map([[from, upTo]]), former });
+      }
+    }
+    this.tell(bucket, from, row);
+  }
+
+  private tell(bucket: CausalBucket, to: Ordinal, { epoch }: BucketRow): void {
+    const former = Array.from(bucket.former);
+    const known = new Map(bucket.known);
+    const { view, outbox } = this.host;
+    outbox.sendAfter(to, new CausalAck(bucket.id, known, view.epoch, epoch, former));
+  }
+
+  private onAck(
+    from: Ordinal,
+    { bucket: id, known, former, bucketEpoch }: CausalAck,
+    bucket: CausalBucket | undefined,
+    row: BucketRow,
+  ): void {
+    const { self } = this.host;
+    const holders = holdersOf(row);
+    if (!holders.has(self)) {
+      // We left it long ago, and have nothing for it.
+      if (bucket === undefined && former.includes(self)) {
+        this.host.send(from, new CausalPush(id, 0, 0, true, []));
+      }
+      return;
+    }
+    if (bucket === undefined) return;
+    if (!covers(bucket.known, known)) this.uneven.add(id);
+    if (bucketEpoch !== row.epoch) return;
+    // Whoever skipped views has not seen everybody leave.
+    const fresh = former.filter((server) => !holders.has(server) && !bucket.former.has(server));
+    if (fresh.length > 0) this.change(bucket, { former: [...bucket.former, ...fresh] });
+  }
+
+  /**
+   * Tell holders that may not know all that we do what that is, and compare with one that knows
+   * more than gossip has brought here.
+   */
+  private even(id: BucketId): void {
+    const bucket = this.buckets.get(id);
+    const row = this.host.view.rows[id];
+    if (bucket === undefined || row === undefined || !holdersOf(row).has(this.host.self)) {
+      this.uneven.delete(id);
+      return;
+    }
+    let even = true;
+    for (const server of holdersOf(row)) {
+      if (server === this.host.self) continue;
+      const known = this.gossip.knownBy(id, server);
+      if (!covers(known, bucket.known)) {
+        even = false;
+        this.tell(bucket, server, row);
+      }
+      if (!covers(bucket.known, known)) {
+        even = false;
+        if (isUp(this.host.view, server)) this.sync.start(bucket, server);
+      }
+    }
+    for (const server of bucket.former) {
+      even = false;
+      this.tell(bucket, server, row);
+    }
+    if (even) this.uneven.delete(id);
+  }
+
+  private onSynced(bucket: CausalBucket, from: Ordinal): void {
+    this.tellAll(bucket);
+    // It may be one that leaves, and waits to hear that nothing of it is lacking.
+    const row = this.host.view.rows[bucket.id];
+    if (row !== undefined && !holdersOf(row).has(from)) this.tell(bucket, from, row);
+  }
+
+  private tellAll(bucket: CausalBucket): void {
+    const row = this.host.view.rows[bucket.id];
+    if (row === undefined) return;
+    for (const server of holdersOf(row)) {
+      if (server !== this.host.self) this.tell(bucket, server, row);
+    }
+  }
+
+  private rearrange(
+    bucket: CausalBucket,
+    row: BucketRow,
+    old: BucketRow | undefined,
+    holders: ReadonlySet<Ordinal>,
+    marked: Vector,
+  ): void {
+    const former = new Set(bucket.former);
+    const before = old === undefined ? new Set<Ordinal>() : holdersOf(old);
+    for (const server of before) if (!holders.has(server)) former.add(server);
+    for (const server of holders) former.delete(server);
+    former.delete(this.host.self);
+    const same =
+      former.size === bucket.former.size &&
+      [...former].every((server) => bucket.former.has(server));
+    if (!same || !covers(bucket.known, marked)) {
+      this.change(bucket, { former: Array.from(former), known: marked });
+    }
+    for (const server of [...before, ...holders]) {
+      const stays = before.has(server) && holders.has(server) && !row.replicas.includes(server);
+      if (!stays) this.needs.delete(`${bucket.id}/${server}`);
+    }
+    this.sync.stop(bucket.id);
+    this.gossip.adopt(bucket.id, before);
+    this.uneven.add(bucket.id);
+    if (!bucket.empty) this.tellAll(bucket);
+  }
+
+  /** Give up what is held elsewhere, once all that we took is known there. */
+  private leave(): void {
+    const { view, self } = this.host;
+    for (const bucket of Array.from(this.buckets.values())) {
+      const row = view.rows[bucket.id];
+      if (row === undefined || holdersOf(row).has(self)) continue;
+      this.gossip.touch(bucket.id);
+      if (!this.gossip.isDrained(bucket)) continue;
+      this.drop(bucket);
+      this.gossip.forget(bucket.id);
+      this.tombs.delete(bucket.id);
+    }
+  }
+
+  private drop(bucket: CausalBucket): void {
+    if (bucket.empty || this.dropping.has(bucket.id)) return;
+    this.dropping.add(bucket.id);
+    this.change(bucket, { dropped: true }, true);
+    const { outbox, self } = this.host;
+    outbox.sendAfter(self, { type: 'causalDropped', bucket: bucket.id });
+  }
+
+  private bury(bucket: CausalBucket, records: readonly CausalRecord[]): void {
+    let need: Vector | null = null;
+    for (const { key, value, ...stamp } of records) {
+      if (value !== null) continue;
+      need ??= new Map(bucket.known);
+      const tombs = this.tombs.get(bucket.id) ?? new Map();
+      this.tombs.set(bucket.id, tombs);
+      tombs.set(key, { stamp, need });
+    }
+  }
+
+  /** A tombstone may go when every holder knows all that was known when it came (D5). */
+  private dropTombstones(id: BucketId): void {
+    const tombs = this.tombs.get(id);
+    const bucket = this.buckets.get(id);
+    if (tombs === undefined || bucket === undefined) return;
+    // One that left may still have a write that the tombstone has to beat.
+    if (bucket.former.size > 0) return;
+    const gone = [];
+    for (const [key, { stamp, need }] of tombs) {
+      if (!this.gossip.allKnow(id, need)) continue;
+      tombs.delete(key);
+      const { clock, writer, number } = stamp;
+      gone.push({ key, clock, writer, number });
+    }
+    if (gone.length > 0) this.change(bucket, { gone });
+    if (tombs.size === 0) this.tombs.delete(id);
+  }
+
+  /** Another server holds the bucket: any of its replicas will do. */
+  private pass(request: number, operation: Operation, id: BucketId, row: BucketRow): void {
+    const { host } = this;
+    const up = row.replicas.filter((server) => isUp(host.view, server));
+    const to = up[(request >>> 0) % Math.max(1, up.length)];
+    if (to === undefined || operation.hops >= LIMITS.hops) {
+      host.refuse(request, id, Code.NotPrimary, `server ${row.replicas[0] ?? 0} holds the key`);
+      return;
+    }
+    host.forward(to, request, operation, row);
+  }
+
+  private answer(
+    request: number,
+    bucket: BucketId,
+    found: boolean,
+    value: Uint8Array | null,
+    version: number,
+    context: Context,
+  ): void {
+    const { self, view } = this.host;
+    const { epoch } = view;
+    const { Ok } = Code;
+    const now = { ...context, epoch: Math.max(context.epoch, epoch) };
+    this.host.answer(
+      request,
+      new Result(Ok, found, value, version, 0, epoch, bucket, self, '', NO_RECORDS, false, 0, now),
+    );
+  }
+}
+
+/** Why a causal namespace does not take the operation, or null. */
+function objectionTo({ kind, condition }: Operation): string | null {
+  const { Get, Set, Delete } = OperationKind;
+  if (kind !== Get && kind !== Set && kind !== Delete) {
+    return 'a causal namespace takes get, set and delete: nothing orders its writes in time';
+  }
+  if (condition === ConditionKind.None) return null;
+  return 'a causal namespace takes no condition: another replica may write at the same time';
+}
+
+/** One causal key makes the whole operation causal: if it is more than that, it is refused. */
+function isForCausal({ key, writes, reads }: Operation, { namespaces }: View): boolean {
+  if (namespaces.size === 0) return false;
+  const keys = [key, ...(writes ?? []).map((write) => write.key), ...(reads?.keys ?? [])];
+  return keys.some((each) => namespaces.get(namespaceOf(each))?.mode === Mode.Causal);
+}
+
+/** Why the operation must wait for a newer view, or null. */
+function unknownNamespace({ key }: Operation, { namespaces }: View): string | null {
+  const number = namespaceOf(key);
+  if (number === 0 || namespaces.has(number)) return null;
+  return `this server knows no namespace with number ${number} yet`;
+}
+
+function hasCausal({ namespaces }: View): boolean {
+  for (const { mode } of namespaces.values()) if (mode === Mode.Causal) return true;
+  return false;
+}

@@ -1,0 +1,136 @@
+import {
+  CausalAck,
+  CausalBehind,
+  CausalDigest,
+  CausalMark,
+  CausalPull,
+  CausalPush,
+  CausalRecords,
+  CausalStamps,
+  type KeyStamp,
+} from '../core/causal-message.js';
+import type { CausalRecord, Context } from '../core/causal-record.js';
+import type { Vector } from '../core/vector.js';
+import { asBuffer, fromBinary, toBinary } from './binary.js';
+import type * as kv from './gen/kvs/v1/kv.js';
+import type * as wire from './gen/kvs/v1/peer.js';
+
+function vectorToWire(vector: Vector): kv.Seen[] {
+  return Array.from(vector, ([server, number]) => ({ server, number }));
+}
+
+function vectorFromWire(seen: readonly kv.Seen[]): Vector {
+  return new Map(seen.map(({ server, number }) => [server, number]));
+}
+
+export function contextToWire({ clock, epoch, seen }: Context): kv.Context {
+  return { clock, epoch, seen: vectorToWire(seen) };
+}
+
+export function contextFromWire({ clock, epoch, seen }: kv.Context): Context {
+  return { clock, epoch, seen: vectorFromWire(seen) };
+}
+
+function recordToWire({ value, ...record }: CausalRecord): wire.CausalRecord {
+  const { key, clock, writer, number, past } = record;
+  const said = value === null ? {} : { value: asBuffer(value) };
+  return { key: fromBinary(key), clock, writer, number, past: vectorToWire(past), ...said };
+}
+
+function recordFromWire(record: wire.CausalRecord): CausalRecord {
+  const { clock, writer, number } = record;
+  const [key, past] = [toBinary(record.key), vectorFromWire(record.past)];
+  return { key, value: record.value ?? null, clock, writer, number, past };
+}
+
+export function pushToWire(message: CausalPush): wire.CausalPush {
+  const { bucket, since, upTo, leaving, records } = message;
+  return { bucket, since, upTo, leaving, records: records.map(recordToWire) };
+}
+
+export function pushFromWire(message: wire.CausalPush): CausalPush {
+  const { bucket, since, upTo, leaving, records } = message;
+  return new CausalPush(bucket, since, upTo, leaving, records.map(recordFromWire));
+}
+
+export function ackToWire(message: CausalAck): wire.CausalAck {
+  const { bucket, known, epoch, bucketEpoch, former } = message;
+  return { bucket, known: vectorToWire(known), epoch, bucketEpoch, former: [...former] };
+}
+
+export function ackFromWire(message: wire.CausalAck): CausalAck {
+  const { bucket, known, epoch, bucketEpoch, former } = message;
+  return new CausalAck(bucket, vectorFromWire(known), epoch, bucketEpoch, former);
+}
+
+export function markFromWire({ epoch, upTo }: wire.CausalMark): CausalMark {
+  return new CausalMark(epoch, upTo);
+}
+
+export function behindFromWire({ bucket }: wire.CausalBehind): CausalBehind {
+  return new CausalBehind(bucket);
+}
+
+export function digestToWire({ bucket, round, leaves }: CausalDigest): wire.CausalDigest {
+  return { bucket, round, leaves: [...leaves] };
+}
+
+export function digestFromWire({ bucket, round, leaves }: wire.CausalDigest): CausalDigest {
+  return new CausalDigest(bucket, round, leaves);
+}
+
+export function stampsToWire(message: CausalStamps): wire.CausalStamps {
+  const { bucket, round, known, former, leaves, stamps } = message;
+  return {
+    bucket,
+    round,
+    known: vectorToWire(known),
+    former: [...former],
+    leaves: [...leaves],
+    stamps: stamps.map(({ key, ...stamp }) => ({ key: fromBinary(key), ...stamp })),
+  };
+}
+
+export function stampsFromWire(message: wire.CausalStamps): CausalStamps {
+  const { bucket, round, known, former, leaves } = message;
+  const stamps = message.stamps.map(({ key, ...stamp }): KeyStamp => ({
+    key: toBinary(key),
+    ...stamp,
+  }));
+  return new CausalStamps(bucket, round, vectorFromWire(known), former, leaves, stamps);
+}
+
+export function pullToWire(message: CausalPull): wire.CausalPull {
+  const { bucket, round, part, wanted, records, known } = message;
+  return {
+    bucket,
+    round,
+    part,
+    wanted: wanted.map(fromBinary),
+    records: records.map(recordToWire),
+    last: known !== null,
+    known: known === null ? [] : vectorToWire(known),
+  };
+}
+
+export function pullFromWire(message: wire.CausalPull): CausalPull {
+  const { bucket, round, part, wanted, records, last, known } = message;
+  return new CausalPull(
+    bucket,
+    round,
+    part,
+    wanted.map(toBinary),
+    records.map(recordFromWire),
+    last ? vectorFromWire(known) : null,
+  );
+}
+
+export function recordsToWire(message: CausalRecords): wire.CausalRecords {
+  const { bucket, round, part, records } = message;
+  return { bucket, round, part, records: records.map(recordToWire) };
+}
+
+export function recordsFromWire(message: wire.CausalRecords): CausalRecords {
+  const { bucket, round, part, records } = message;
+  return new CausalRecords(bucket, round, part, records.map(recordFromWire));
+}

@@ -1,0 +1,76 @@
+// A causal namespace as its users see it: sessions, a replica that is alone, and what is healed.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, jest, test } from '@jest/globals';
+
+import { waitFor } from '../../src/cli/local-cluster.js';
+import { connect, Mode } from '../../src/client/index.js';
+import { clientOf, settled, startCluster, temporaryDirectory } from './support.js';
+
+jest.setTimeout(120_000);
+
+const text = (value: Uint8Array | undefined): string => Buffer.from(value ?? []).toString();
+
+describe('a causal namespace', () => {
+  test('carries a session from command to command', async () => {
+    const cluster = await startCluster(3);
+    const run = async (...args: string[]): Promise<{ code: number | null; out: string }> => {
+      const { code, stdout, stderr } = await cluster.client(args);
+      return { code, out: stdout.toString().trim() + stderr.trim() };
+    };
+    const session = ['--session', join(temporaryDirectory(), 'anna')];
+    const carts = ['--namespace', 'carts'];
+    const made = await run('namespace', 'create', 'carts', '--mode', 'causal');
+    expect(made).toEqual({ code: 0, out: 'carts: causal' });
+    expect((await run('namespace', 'list')).out).toMatch(/carts +causal/);
+    expect(await run(...carts, 'set', 'anna', 'apples', ...session)).toMatchObject({ code: 0 });
+    expect(await run(...carts, 'get', 'anna', ...session)).toEqual({ code: 0, out: 'apples' });
+    expect(readFileSync(session[1] ?? '', 'utf8').trim()).not.toBe('');
+    expect(await run('get', 'anna')).toMatchObject({ code: 3 });
+    expect(await run(...carts, 'del', 'anna', ...session)).toMatchObject({ code: 0 });
+    expect(await run(...carts, 'get', 'anna', ...session)).toMatchObject({ code: 3 });
+    for (const refused of [
+      [...carts, 'set', 'a', 'b', '--if-absent'],
+      [...carts, 'setr', 'a', 'b'],
+      ['--namespace', 'nowhere', 'get', 'a'],
+      ['get', 'a', ...session],
+    ]) {
+      expect(await run(...refused)).toMatchObject({ code: 2 });
+    }
+  });
+
+  test('takes writes on one replica that is alone, and all have them afterwards', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    await client.admin.createNamespace('carts', Mode.Causal);
+    const before = await client.session('carts');
+    for (let key = 0; key < 50; key += 1) await before.set(`key ${key}`, 'before');
+    const [lonely, ...others] = cluster.servers;
+    await Promise.all(others.map((server) => server.kill()));
+    const alone = await client.session('carts');
+    for (let key = 0; key < 50; key += 1) await alone.set(`key ${key}`, `alone ${key}`);
+    await alone.delete('key 7');
+    await Promise.all(
+      others.map(async (server) => {
+        server.spawn();
+        await server.ready();
+      }),
+    );
+    await settled(cluster, 3);
+    await lonely?.kill();
+    const reader = await connect({ leader: cluster.leaderAddress, timeoutMs: 30_000 });
+    try {
+      const fresh = await reader.session('carts');
+      await waitFor('the writes to be elsewhere', 30_000, async () => {
+        return text((await fresh.get('key 49'))?.value) === 'alone 49';
+      });
+      for (let key = 0; key < 50; key += 1) {
+        const found = await fresh.get(`key ${key}`);
+        expect(found === null ? null : text(found.value)).toBe(key === 7 ? null : `alone ${key}`);
+      }
+    } finally {
+      reader.close();
+    }
+  });
+});
