@@ -146,10 +146,10 @@ export async function measureMove(
     const during = p99(load.samples, beganMs, performance.now());
     say(`  p99 during the move ${during.toFixed(1)} ms, ${(during / before).toFixed(2)} x before`);
 
+    await load.stop();
     await client.admin.steerRebalance({ rateBytes: 0 });
     await client.admin.drainServer(fourth.ports?.id ?? '');
     await settled(cluster, SERVERS);
-    await load.stop();
     const again = await client.admin.previewPlacement(0, []);
     await client.admin.drainServer(fourth.ports?.id ?? '', { undo: true });
     const unlimited = await settled(cluster, SERVERS + 1);
