@@ -27,7 +27,9 @@ describe('shrinking', () => {
       failed = run(seed, sabotage);
     }
     const smallest = shrink(failed, sabotage);
-    expect(smallest.violations[0]?.promise).toBe(failed.violations[0]?.promise);
+    // A run may break several promises; one of them is enough.
+    const broken = failed.violations.map(({ promise }) => promise);
+    expect(broken).toContain(smallest.violations[0]?.promise);
     expect(smallest.faults.length).toBeLessThan(failed.faults.length);
     const again = run(seed, sabotage, smallest.limits);
     expect(again.hash).toBe(smallest.hash);
