@@ -19,8 +19,8 @@ const LOG_READ_BYTES = 512 * 1024;
 const CHUNK_RECORDS = 2048;
 const CHUNK_ATTEMPTS = 5;
 /**
- * In times of `resendMs`, twice as long each time: a busy server takes a while for a chunk, and
- * would not be helped by another copy. Only a broken link loses one.
+ * In times of `resendMs`: a busy server takes a while for a chunk, and would not be helped by
+ * another copy. Only a broken link loses one.
  */
 const CHUNK_PATIENCE = 4;
 const PROBE_DOUBLINGS = 4;
@@ -318,7 +318,7 @@ export class CatchUp {
     const { transfer } = follower;
     if (transfer === null) return;
     if (transfer.waiting) this.readChunk(follower, transfer);
-    const pauseMs = follower.resendMs * CHUNK_PATIENCE * 2 ** transfer.attempts;
+    const pauseMs = follower.resendMs * CHUNK_PATIENCE;
     if (transfer.chunk === null || now - follower.sentMs < pauseMs) return;
     transfer.attempts += 1;
     if (transfer.attempts > CHUNK_ATTEMPTS) {
