@@ -20,6 +20,7 @@ const NOTHING: BucketMeta = {
   sequence: 1,
   ballot: 1,
   version: 1,
+  clockMs: 0,
   dedup: [],
   intents: [],
   decisions: [],

@@ -10,7 +10,7 @@ const VALUE_BYTES = 128;
 const LOADERS = 512;
 /** The steady load: so many operations begin in a second, half of them reads. */
 const RATE = 1000;
-const BEFORE_MS = 15_000;
+const BEFORE_MS = 60_000;
 const SETTLE_MS = 900_000;
 const MOST_OVER_LEAST = 1.05;
 

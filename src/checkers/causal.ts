@@ -1,3 +1,4 @@
+import { STEPS } from '../core/causal-record.js';
 import type { Key, Ordinal } from '../core/ids.js';
 import type { Violation } from './history.js';
 
@@ -5,6 +6,7 @@ import type { Violation } from './history.js';
 interface Seen {
   readonly clock: number;
   readonly writer: Ordinal | null;
+  /** A delete, or it was seen to have expired. */
   readonly deletes: boolean;
 }
 
@@ -17,6 +19,8 @@ export interface CausalWrite {
   readonly key: Key;
   /** Occurs once in a run; null: a delete. */
   readonly value: string | null;
+  /** How long it lives, ms; 0: for ever. */
+  readonly ttlMs: number;
   /** What its session had seen when it began. */
   readonly past: Past;
   /** Null: not answered. */
@@ -25,6 +29,7 @@ export interface CausalWrite {
 
 function isOlder(left: Seen, right: Seen): boolean {
   if (left.clock !== right.clock) return left.clock < right.clock;
+  if (right.deletes && !left.deletes && left.writer === right.writer) return true;
   return left.writer !== null && right.writer !== null && left.writer < right.writer;
 }
 
@@ -40,9 +45,9 @@ export class CausalHistory {
   private readonly byValue = new Map<string, CausalWrite>();
   private readonly sessions = new Map<number, Map<Key, Seen>>();
 
-  begin(session: number, key: Key, value: string | null): CausalWrite {
+  begin(session: number, key: Key, value: string | null, ttlMs = 0): CausalWrite {
     const past = new Map(this.sessionOf(session));
-    const write: CausalWrite = { session, key, value, past, stamp: null };
+    const write: CausalWrite = { session, key, value, ttlMs, past, stamp: null };
     this.writes.push(write);
     if (value !== null) this.byValue.set(value, write);
     return write;
@@ -58,8 +63,11 @@ export class CausalHistory {
     note(this.sessionOf(write.session), write.key, seen);
   }
 
-  /** `clock`: of the value, or of the tombstone that was met; 0: there was none. */
-  read(session: number, key: Key, value: string | null, clock: number): void {
+  /**
+   * `clock`: of the value, or of the tombstone that was met; 0: there was none. `now`: that of the
+   * session when it asked.
+   */
+  read(session: number, key: Key, value: string | null, clock: number, now = 0): void {
     this.reads += 1;
     const past = this.sessionOf(session);
     const must = past.get(key);
@@ -76,6 +84,9 @@ export class CausalHistory {
     if (must !== undefined && isOlder(seen, must)) {
       const what = `${value} of clock ${clock}, but had seen, or depended on, clock ${must.clock}`;
       this.violated(key, `session ${session} read ${what}${must.deletes ? ', a delete' : ''}`);
+    }
+    if (write.ttlMs > 0 && now >= clock + write.ttlMs * STEPS) {
+      this.violated(key, `session ${session} read ${value}, which had expired for it`);
     }
     for (const [other, dependency] of write.past) note(past, other, dependency);
     note(past, key, seen);
@@ -109,7 +120,10 @@ export class CausalHistory {
 
   private readNothing(past: Map<Key, Seen>, key: Key, must: Seen | undefined, clock: number): void {
     const met = this.writes.filter(
-      (write) => write.key === key && write.value === null && write.stamp?.clock === clock,
+      (write) =>
+        write.key === key &&
+        (write.value === null || write.ttlMs > 0) &&
+        write.stamp?.clock === clock,
     );
     if (must !== undefined && !must.deletes && !this.mayBeDeleted(key, must.clock)) {
       this.violated(key, `nothing was read, but clock ${must.clock} had been seen`);
@@ -120,12 +134,12 @@ export class CausalHistory {
     note(past, key, { ...only.stamp, deletes: true });
   }
 
-  /** A delete with that clock or a later one, as far as anybody knows. */
+  /** A delete with that clock or a later one, as far as anybody knows, or what may have expired. */
   private mayBeDeleted(key: Key, clock: number): boolean {
     return this.writes.some(
       (write) =>
         write.key === key &&
-        write.value === null &&
+        (write.value === null || write.ttlMs > 0) &&
         (write.stamp === null || write.stamp.clock >= clock),
     );
   }

@@ -29,8 +29,9 @@ export function checkReplicas(view: View, recordsOf: RecordsOf): Violation[] {
   });
 }
 
+/** But for what expires: each server finds that by its own clock. */
 function alive(records: readonly StoredRecord[]): CausalRecord[] {
-  return records.map(fromStored).filter(({ value }) => value !== null);
+  return records.map(fromStored).filter(({ value, expires }) => value !== null && expires === 0);
 }
 
 function tell({ key, value, clock, writer }: CausalRecord): string {

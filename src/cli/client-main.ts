@@ -66,7 +66,7 @@ function makeClientProgram(surroundings: Surroundings): Command {
     })
     .addOption(setting('--leader <host[:port],…>', 'view leader; default 127.0.0.1:7400'))
     .addOption(setting('--server <host:port>', 'use this server as the door; it forwards'))
-    .addOption(setting('--namespace <name>', 'of get, set and del: a causal key space'))
+    .addOption(setting('--namespace <name>', 'the key space that is meant'))
     .addOption(
       setting('--timeout <duration>', 'for an operation in all')
         .argParser(parseTimeout)

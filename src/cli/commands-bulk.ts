@@ -54,7 +54,7 @@ async function importFile(session: Session, file: string, options: ImportOptions
   const byName: Format = /\.(ndjson|jsonl)$/.test(file) ? 'ndjson' : 'csv';
   const rows = readRows(source, options.format ?? byName, options.key);
   try {
-    await session.withClient(async (client) => {
+    await session.withKeys(async (client) => {
       const load = new Load(client, options.prefix, new Progress(stderr, 'import:'));
       await load.run(rows, interrupted);
       await tellImport(session, load);
@@ -160,7 +160,7 @@ class Load {
 async function exportRecords(session: Session, prefix: string): Promise<void> {
   const { output, surroundings } = session;
   const progress = new Progress(surroundings.stderr, 'export:');
-  await session.withClient(async (client) => {
+  await session.withKeys(async (client) => {
     let records = 0;
     let chunk = '';
     for await (const { key, value, version } of client.export(prefix)) {

@@ -219,11 +219,10 @@ function viewScreen(view: View): string {
 }
 
 async function showLocation(session: Session, key: string): Promise<void> {
-  await session.withClient(async (client) => {
-    const { bucket, epoch, primary, replicas } = await client.locate(key);
+  await session.withKeys(async (client) => {
+    const { hashed, bucket, epoch, primary, replicas } = await client.locate(key);
     const { bucketCount, policy } = (await client.view()).parameters;
-    const name = Buffer.from(key).toString('latin1');
-    const hash = policy === 'modulo' ? hexadecimal(sha1(name)) : murmur3(name);
+    const hash = policy === 'modulo' ? hexadecimal(sha1(hashed)) : murmur3(hashed);
     const hashName = policy === 'modulo' ? 'SHA-1' : 'murmur3';
     const others = replicas.slice(1);
     await session.output.result(

@@ -1,15 +1,19 @@
 import type { Command } from 'commander';
 
 import type { Deleted, SetrWrite, WriteOptions, Written } from '../client/index.js';
-import { deleteCausal, getCausal, setCausal } from './commands-namespaces.js';
+import { withKeys } from './commands-namespaces.js';
 import { CommandError, Exit, type Failure, failureOf } from './exit-code.js';
-import { parseVersion, setting } from './options.js';
+import { parseDuration, parseVersion, setting } from './options.js';
 import { bytesField, plural, printable } from './output.js';
 import type { Session } from './session.js';
 
-interface Conditions {
-  readonly ifAbsent?: boolean;
-  readonly ifVersion?: number;
+interface GetOptions extends InSession {
+  readonly confirm?: boolean;
+}
+
+interface SetCommandOptions extends WriteOptions, InSession {
+  /** In ms. */
+  readonly ttl?: number;
 }
 
 /** `get`, `set`, `del`, `setr` and `getr`. */
@@ -25,28 +29,25 @@ export function addDataCommands(program: Command, session: Session): void {
     )
     .addOption(sessionFile())
     .addHelpText('after', '\nExample:\n  $ kvs-client get greeting')
-    .action((key: string, options: { confirm?: boolean } & InSession) => {
-      const place = session.place(options.session);
-      if (place === null) return get(session, key, options);
-      if (options.confirm === true) throw notCausal('--confirm');
-      return getCausal(session, place, key);
-    });
+    .action((key: string, options: GetOptions) => get(session, key, options));
   program
     .command('set')
     .description('write one key')
     .argument('<key>')
     .argument('<value>', 'the value, or - for standard input')
-    .addOption(setting('--if-absent', 'only if the key does not exist').conflicts('ifVersion'))
+    .addOption(
+      setting('--if-absent', 'only if the key does not exist').conflicts(['ifVersion', 'session']),
+    )
     .addOption(ifVersion())
+    .addOption(
+      setting('--ttl <duration>', 'with --namespace: how long it lives').argParser(parseDuration),
+    )
     .addOption(sessionFile())
     .addHelpText('after', '\nExamples:\n  $ kvs-client set greeting hello')
     .addHelpText('after', '  $ kvs-client set photo - < photo.jpg')
-    .action(async (key: string, value: string, options: Conditions & InSession) => {
-      const place = session.place(options.session);
-      if (place === null) return set(session, key, value, options);
-      refuseConditions(options);
-      return setCausal(session, place, key, await session.value(value));
-    });
+    .action((key: string, value: string, options: SetCommandOptions) =>
+      set(session, key, value, options),
+    );
   program
     .command('del')
     .description('delete keys; one that does not exist is no error')
@@ -54,12 +55,7 @@ export function addDataCommands(program: Command, session: Session): void {
     .addOption(ifVersion())
     .addOption(sessionFile())
     .addHelpText('after', '\nExample:\n  $ kvs-client del greeting farewell')
-    .action((keys: string[], options: Conditions & InSession) => {
-      const place = session.place(options.session);
-      if (place === null) return del(session, keys, options);
-      refuseConditions(options);
-      return deleteCausal(session, place, keys);
-    });
+    .action((keys: string[], options: WriteOptions & InSession) => del(session, keys, options));
   program
     .command('setr')
     .description('write several keys: all or nothing, on every replica')
@@ -72,19 +68,15 @@ export function addDataCommands(program: Command, session: Session): void {
       ).argParser(gather),
     )
     .addHelpText('after', '\nExample:\n  $ kvs-client setr from 90 to 110 --if from=4294967301')
-    .action((pairs: string[], options: { del?: string[]; if?: string[] }) => {
-      if (session.place(undefined) !== null) throw notCausal('setr');
-      return setr(session, pairs, options.del ?? [], options.if ?? []);
-    });
+    .action((pairs: string[], options: { del?: string[]; if?: string[] }) =>
+      setr(session, pairs, options.del ?? [], options.if ?? []),
+    );
   program
     .command('getr')
     .description('read several keys as they were at one instant; a line a key')
     .argument('<key...>')
     .addHelpText('after', '\nExample:\n  $ kvs-client getr from to')
-    .action((keys: string[]) => {
-      if (session.place(undefined) !== null) throw notCausal('getr');
-      return getr(session, keys);
-    });
+    .action((keys: string[]) => getr(session, keys));
 }
 
 interface InSession {
@@ -92,39 +84,22 @@ interface InSession {
 }
 
 function sessionFile(): ReturnType<typeof setting> {
-  return setting('--session <file>', 'with --namespace: keeps what the session has seen');
-}
-
-function notCausal(option: string): CommandError {
-  return CommandError.usage(
-    `${option} cannot be kept in a causal namespace`,
-    'its replicas take writes at the same time; use a key without a namespace',
-  );
-}
-
-function refuseConditions({ ifAbsent, ifVersion: version }: Conditions): void {
-  if (ifAbsent === true) throw notCausal('--if-absent');
-  if (version !== undefined) throw notCausal('--if-version');
+  return setting('--session <file>', 'of a causal --namespace: keeps what the session has seen');
 }
 
 function ifVersion(): ReturnType<typeof setting> {
-  return setting(
-    '--if-version <version>',
-    'only if the key has this version; 0: does not exist',
-  ).argParser(parseVersion);
+  return setting('--if-version <version>', 'only if the key has this version; 0: does not exist')
+    .argParser(parseVersion)
+    .conflicts('session');
 }
 
 function gather(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
 
-async function get(
-  session: Session,
-  key: string,
-  options: { readonly confirm?: boolean },
-): Promise<void> {
-  await session.withClient(async (client) => {
-    const found = await client.get(key, options);
+async function get(session: Session, key: string, options: GetOptions): Promise<void> {
+  await withKeys(session, options.session, async (keys) => {
+    const found = await keys.get(key, options);
     if (found === null) {
       const what = `there is no key "${printable(key)}"`;
       throw new CommandError('NOT_FOUND', what, 'check the key', Exit.NotFound);
@@ -144,11 +119,14 @@ async function set(
   session: Session,
   key: string,
   text: string,
-  options: WriteOptions,
+  { ttl, session: file, ...conditions }: SetCommandOptions,
 ): Promise<void> {
   const value = await session.value(text);
-  await session.withClient(async (client) => {
-    const written = await client.set(key, value, options);
+  await withKeys(session, file, async (keys) => {
+    const written = await keys.set(key, value, {
+      ...conditions,
+      ...(ttl !== undefined && { ttlMs: ttl }),
+    });
     const was = written.previous === 0 ? '' : ` (was ${written.previous})`;
     await session.output.result(
       { ...bytesField('key', key), ...writtenFields(written) },
@@ -162,15 +140,19 @@ function writtenFields(written: Written): Record<string, unknown> {
   return { version: String(version), previous: String(previous), epoch, bucket, server };
 }
 
-async function del(session: Session, keys: string[], options: WriteOptions): Promise<void> {
+async function del(
+  session: Session,
+  keys: string[],
+  options: WriteOptions & InSession,
+): Promise<void> {
   if (options.ifVersion !== undefined && keys.length > 1) {
     throw CommandError.usage(
       '--if-version goes with one key',
       'use setr --del KEY --if KEY=VERSION',
     );
   }
-  await session.withClient(async (client) => {
-    const outcomes = await Promise.allSettled(keys.map((key) => client.delete(key, options)));
+  await withKeys(session, options.session, async (place) => {
+    const outcomes = await Promise.allSettled(keys.map((key) => place.delete(key, options)));
     const failures: Failure[] = [];
     for (const [index, outcome] of outcomes.entries()) {
       const key = keys[index] ?? '';
@@ -212,7 +194,7 @@ async function setr(
     const { value } = write;
     filled.push(value === undefined ? write : { ...write, value: await session.value(value) });
   }
-  await session.withClient(async (client) => {
+  await session.withKeys(async (client) => {
     const { txid, version, participants, epoch } = await client.setr(filled);
     await session.output.result(
       { committed: true, txid, version: String(version), participants, epoch },
@@ -222,7 +204,7 @@ async function setr(
 }
 
 async function getr(session: Session, keys: string[]): Promise<void> {
-  await session.withClient(async (client) => {
+  await session.withKeys(async (client) => {
     const { output } = session;
     const records = await client.getr(keys);
     for (const [index, record] of records.entries()) {

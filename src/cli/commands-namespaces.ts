@@ -2,33 +2,60 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 
 import { type Command, Option } from 'commander';
 
-import { type CausalSession, type KvsClient, Mode, type Namespace } from '../client/index.js';
-import { CommandError, Exit } from './exit-code.js';
-import { bytesField, printable, table } from './output.js';
+import { type KvsClient, Mode, type Namespace } from '../client/index.js';
+import { CommandError } from './exit-code.js';
+import { parseDuration, setting } from './options.js';
+import { durationText, table } from './output.js';
 import type { Session } from './session.js';
 
-/** `namespace`: key spaces with a consistency mode of their own. */
-export function addNamespaceCommands(program: Command, session: Session): void {
-  const namespace = program.command('namespace').description('key spaces that are not strong');
-  namespace
-    .command('create')
-    .description('a key space whose replicas all take writes, alone too')
-    .argument('<name>', "a-z, 0-9, '.', '_', '-'")
-    .addOption(
-      new Option('--mode <mode>', 'what it promises').choices(['causal']).makeOptionMandatory(),
-    )
-    .addHelpText('after', '\nExample:\n  $ kvs-client namespace create carts --mode causal')
-    .action((name: string) => create(session, name));
-  namespace
-    .command('list')
-    .description('the namespaces there are')
-    .action(() => list(session));
+interface CreateOptions {
+  readonly mode: 'strong' | 'causal';
+  /** In ms. */
+  readonly ttl?: number;
 }
 
-async function create(session: Session, name: string): Promise<void> {
+/** `namespace`: key spaces with a consistency mode and a time to live of their own. */
+export function addNamespaceCommands(program: Command, session: Session): void {
+  const namespace = program.command('namespace').description('key spaces with rules of their own');
+  namespace
+    .command('create')
+    .description('a key space; asking again for the same one changes nothing')
+    .argument('<name>', "a-z, 0-9, '.', '_', '-'")
+    .addOption(
+      new Option('--mode <mode>', 'strong: linearizable; causal: every replica takes writes')
+        .choices(['strong', 'causal'])
+        .makeOptionMandatory(),
+    )
+    .addOption(setting('--ttl <duration>', 'how long its values live').argParser(parseDuration))
+    .addHelpText('after', '\nExample:\n  $ kvs-client namespace create carts --mode causal')
+    .action((name: string, options: CreateOptions) => create(session, name, options));
+  namespace
+    .command('list')
+    .description('the namespaces there are, and how many records each has')
+    .action(() => list(session));
+  namespace
+    .command('delete')
+    .description('a key space and all its records; there is no way back')
+    .argument('<name>')
+    .addHelpText('after', '\nExample:\n  $ kvs-client namespace delete carts')
+    .action((name: string) => remove(session, name));
+}
+
+async function create(session: Session, name: string, options: CreateOptions): Promise<void> {
+  const mode = options.mode === 'causal' ? Mode.Causal : Mode.Strong;
   await session.withClient(async (client) => {
-    const { epoch } = await client.admin.createNamespace(name, Mode.Causal);
-    await session.output.result({ name, mode: 'causal', epoch }, `${name}: causal`);
+    const { epoch } = await client.admin.createNamespace(name, mode, options.ttl);
+    const ttlMs = options.ttl ?? 0;
+    const lives = ttlMs > 0 ? `, values live for ${durationText(ttlMs)}` : '';
+    const told = { name, mode: options.mode, ttlMs, epoch };
+    await session.output.result(told, `${name}: ${options.mode}${lives}`);
+  });
+}
+
+async function remove(session: Session, name: string): Promise<void> {
+  await session.withClient(async (client) => {
+    const { epoch } = await client.admin.deleteNamespace(name);
+    await session.output.result({ name, deleted: true, epoch }, `${name} deleted`);
   });
 }
 
@@ -36,41 +63,59 @@ async function list(session: Session): Promise<void> {
   await session.withClient(async (client) => {
     const { namespaces } = await client.view();
     const { output } = session;
-    const all = Array.from(namespaces.values(), fieldsOf);
-    if (output.json) for (const one of all) await output.result(one, '');
-    else
-      await output.result(
-        {},
-        table(
-          ['NAME', 'MODE'],
-          all.map(({ name, mode }) => [name, mode]),
-        ),
-      );
+    const rows: string[][] = [];
+    for (const namespace of namespaces.values()) {
+      if (namespace.deleted) continue;
+      const told = await fieldsOf(client, namespace);
+      const { name, mode, ttlMs, records } = told;
+      if (output.json) await output.result(told, '');
+      else rows.push([name, mode, ttlMs > 0 ? durationText(ttlMs) : '-', String(records)]);
+    }
+    if (!output.json) await output.result({}, table(['NAME', 'MODE', 'TTL', 'RECORDS'], rows));
   });
 }
 
-function fieldsOf({ name, mode }: Namespace): { name: string; mode: string } {
-  return { name, mode: mode === Mode.Causal ? 'causal' : 'strong' };
+type NamespaceFields = {
+  readonly name: string;
+  readonly mode: 'strong' | 'causal';
+  readonly ttlMs: number;
+  readonly records: number;
+};
+
+async function fieldsOf(
+  client: KvsClient,
+  { name, mode, ttlMs }: Namespace,
+): Promise<NamespaceFields> {
+  const records = await (await client.namespace(name)).count();
+  return { name, mode: mode === Mode.Causal ? 'causal' : 'strong', ttlMs, records };
 }
 
-/** One operation in a causal namespace, in the session that a file keeps, if one is named. */
-export interface CausalPlace {
-  readonly namespace: string;
-  readonly file: string | undefined;
-}
+/** What `get`, `set` and `del` are done with. */
+export type Keys = Pick<KvsClient, 'get' | 'set' | 'delete'>;
 
-async function within(
+/** With the keys of `--namespace`; in the causal session that `file` keeps, if one is named. */
+export async function withKeys(
   session: Session,
-  { namespace, file }: CausalPlace,
-  use: (causal: CausalSession, client: KvsClient) => Promise<void>,
+  file: string | undefined,
+  use: (keys: Keys) => Promise<void>,
 ): Promise<void> {
+  if (file === undefined) {
+    await session.withKeys(use);
+    return;
+  }
+  const { namespace } = session;
+  if (namespace === undefined) {
+    throw CommandError.usage('--session goes with --namespace', 'name the causal namespace');
+  }
   await session.withClient(async (client) => {
-    const causal = await client.session(namespace, file === undefined ? '' : await tokenIn(file));
-    await use(causal, client);
-    if (file === undefined) return;
-    // Whole or not at all: half a token would be no session.
-    await writeFile(`${file}.new`, `${causal.token}\n`);
-    await rename(`${file}.new`, file);
+    const causal = await client.session(namespace, await tokenIn(file));
+    try {
+      await use(causal);
+    } finally {
+      // Whole or not at all: half a token would be no session.
+      await writeFile(`${file}.new`, `${causal.token}\n`);
+      await rename(`${file}.new`, file);
+    }
   });
 }
 
@@ -81,55 +126,4 @@ async function tokenIn(file: string): Promise<string> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;
   }
-}
-
-export async function getCausal(session: Session, place: CausalPlace, key: string): Promise<void> {
-  await within(session, place, async (causal) => {
-    const found = await causal.get(key);
-    if (found === null) {
-      const what = `there is no key "${printable(key)}" in ${place.namespace}`;
-      throw new CommandError('NOT_FOUND', what, 'check the key', Exit.NotFound);
-    }
-    const { output } = session;
-    if (!output.json) {
-      await output.raw(found.value);
-      return;
-    }
-    const { value, version, epoch, bucket, server } = found;
-    const content = { ...bytesField('key', key), ...bytesField('value', value) };
-    await output.result({ ...content, version: String(version), epoch, bucket, server }, '');
-  });
-}
-
-export async function setCausal(
-  session: Session,
-  place: CausalPlace,
-  key: string,
-  value: string | Uint8Array,
-): Promise<void> {
-  await within(session, place, async (causal) => {
-    const { version, epoch, bucket, server } = await causal.set(key, value);
-    const told = { version: String(version), epoch, bucket, server };
-    await session.output.result(
-      { ...bytesField('key', key), ...told },
-      `OK clock ${version} at ${server}`,
-    );
-  });
-}
-
-export async function deleteCausal(
-  session: Session,
-  place: CausalPlace,
-  keys: readonly string[],
-): Promise<void> {
-  await within(session, place, async (causal) => {
-    for (const key of keys) {
-      const { version, epoch, bucket, server } = await causal.delete(key);
-      const told = { version: String(version), epoch, bucket, server };
-      await session.output.result(
-        { ...bytesField('key', key), ...told },
-        `${printable(key)} deleted`,
-      );
-    }
-  });
 }

@@ -10,6 +10,7 @@ const MILLISECONDS = new Map([
   ['s', 1000],
   ['m', 60_000],
   ['h', 3_600_000],
+  ['d', 86_400_000],
 ]);
 const BYTES = new Map([
   ['', 1],
@@ -22,7 +23,7 @@ const OFF: ReadonlySet<string | undefined> = new Set(['', '0', 'false', 'no']);
 
 /** `250ms`, `5s`, `1.5m`, `1h` as milliseconds. */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   const ms = Number(match?.[1]) * (MILLISECONDS.get(match?.[2] ?? '') ?? Number.NaN);
   if (Number.isSafeInteger(Math.round(ms)) && ms > 0) return Math.round(ms);
   throw new InvalidArgumentError('Write a duration as 250ms, 5s or 1h.');

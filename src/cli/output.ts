@@ -97,6 +97,19 @@ export function size(bytes: number): string {
   return `${power === 0 ? scaled : scaled.toFixed(1)} ${units[power]}`;
 }
 
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const;
+
+/** Milliseconds as they are written in options: `90m`, `250ms`. */
+export function durationText(ms: number): string {
+  const unit = UNITS.find(([, length]) => ms % length === 0);
+  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
+}
+
 /** `1 server`, `2 servers`. */
 export function plural(number: number, word: string): string {
   return `${count(number)} ${word}${number === 1 ? '' : 's'}`;

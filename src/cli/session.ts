@@ -58,12 +58,9 @@ export class Session {
     };
   }
 
-  /** Of a causal operation; null for one on strong keys. Other commands know no namespaces. */
-  place(file: string | undefined): { namespace: string; file: string | undefined } | null {
-    const { namespace } = this.program.opts<GlobalOptions>();
-    if (namespace !== undefined) return { namespace, file };
-    if (file === undefined) return null;
-    throw CommandError.usage('--session goes with --namespace', 'name the causal namespace');
+  /** Whose keys are meant; undefined: those without a namespace. */
+  get namespace(): string | undefined {
+    return this.program.opts<GlobalOptions>().namespace;
   }
 
   async withClient(use: (client: KvsClient) => Promise<void>): Promise<void> {
@@ -73,6 +70,14 @@ export class Session {
     } finally {
       client.close();
     }
+  }
+
+  /** For commands on keys: those of `--namespace`. */
+  async withKeys(use: (client: KvsClient) => Promise<void>): Promise<void> {
+    const { namespace } = this;
+    await this.withClient(async (client) => {
+      await use(namespace === undefined ? client : await client.namespace(namespace));
+    });
   }
 
   /** A value argument: itself, or all of standard input for `-`. */

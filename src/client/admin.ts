@@ -3,6 +3,7 @@ import type {
   AddShardMemberResponse,
   ChangeViewResponse,
   CreateNamespaceResponse,
+  DeleteNamespaceResponse,
   DrainServerResponse,
   LeaderServiceClient,
   ListShardsResponse,
@@ -58,10 +59,15 @@ export class Admin {
     return this.ask((leader, deliver) => leader.drainServer(request, ...deliver));
   }
 
-  /** A key space of its own; today a causal one: what has no namespace is strong. */
-  createNamespace(name: string, mode: Mode): Promise<CreateNamespaceResponse> {
-    const request = { name, mode: mode as number };
+  /** A key space of its own. `ttlMs`: how long its values live; 0, or none: for ever. */
+  createNamespace(name: string, mode: Mode, ttlMs = 0): Promise<CreateNamespaceResponse> {
+    const request = { name, mode: mode as number, ttlMs };
     return this.ask((leader, deliver) => leader.createNamespace(request, ...deliver));
+  }
+
+  /** Refused from now on; the servers remove its records. */
+  deleteNamespace(name: string): Promise<DeleteNamespaceResponse> {
+    return this.ask((leader, deliver) => leader.deleteNamespace({ name }, ...deliver));
   }
 
   /** Pause, resume or cancel a rebalance, or change its rate; in force when it resolves. */

@@ -6,14 +6,14 @@ import { Code } from '../core/refusal.js';
 import { KvsError } from '../transport/status.js';
 import { contextFromWire, contextToWire } from '../wire/convert-causal.js';
 import { Context as WireContext } from '../wire/gen/kvs/v1/kv.js';
-import type { Bytes, Value, Written } from './client.js';
+import type { Bytes, Deleted, SetOptions, Value, Written } from './client.js';
 
 /** Has an operation carried out in a causal namespace. */
 export type AskCausal = (
   kind: OperationKind,
   key: Key,
   value: Uint8Array | null,
-  context: Context,
+  parts: { readonly context: Context; readonly ttlMs: number },
 ) => Promise<Result>;
 
 /**
@@ -31,7 +31,7 @@ export class CausalSession {
     readonly namespace: string,
     private readonly number: number,
     private readonly ask: AskCausal,
-    private readonly place: (result: Result) => Omit<Written, 'previous'>,
+    private readonly written: (result: Result) => Written,
     private context: Context,
   ) {}
 
@@ -44,26 +44,33 @@ export class CausalSession {
   async get(key: Bytes): Promise<Value | null> {
     const result = await this.carryOut(OperationKind.Get, key, null);
     if (!result.found) return null;
-    return { value: result.value ?? new Uint8Array(0), ...this.place(result) };
+    const { version, epoch, bucket, server } = this.written(result);
+    return { value: result.value ?? new Uint8Array(0), version, epoch, bucket, server };
   }
 
   /** Durable on the replica that answers; the others get it as soon as they can be reached. */
-  async set(key: Bytes, value: Bytes): Promise<Omit<Written, 'previous'>> {
+  async set(
+    key: Bytes,
+    value: Bytes,
+    { ttlMs = 0 }: Pick<SetOptions, 'ttlMs'> = {},
+  ): Promise<Written> {
     const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-    return this.place(await this.carryOut(OperationKind.Set, key, bytes));
+    return this.written(await this.carryOut(OperationKind.Set, key, bytes, ttlMs));
   }
 
-  async delete(key: Bytes): Promise<Omit<Written, 'previous'>> {
-    return this.place(await this.carryOut(OperationKind.Delete, key, null));
+  async delete(key: Bytes): Promise<Deleted> {
+    const result = await this.carryOut(OperationKind.Delete, key, null);
+    return { deleted: result.found, ...this.written(result) };
   }
 
   private async carryOut(
     kind: OperationKind,
     key: Bytes,
     value: Uint8Array | null,
+    ttlMs = 0,
   ): Promise<Result> {
     const name = keyIn(this.number, Buffer.from(key).toString('latin1'));
-    const result = await this.ask(kind, name, value, this.context);
+    const result = await this.ask(kind, name, value, { context: this.context, ttlMs });
     if (result.context !== null) this.context = result.context;
     return result;
   }

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 
-import type { Context } from '../core/causal-record.js';
+import { type Context, NO_CONTEXT } from '../core/causal-record.js';
 import { bucketOf } from '../core/hash.js';
 import type { BucketId, Key, Version } from '../core/ids.js';
-import { Mode, type Namespace } from '../core/namespace.js';
+import { isNamed, keyIn, Mode, type Namespace, plainKey } from '../core/namespace.js';
 import type { Result } from '../core/operation.js';
 import {
   ConditionKind,
@@ -72,6 +72,11 @@ export interface WriteOptions {
   readonly ifVersion?: Version;
 }
 
+export interface SetOptions extends WriteOptions {
+  /** In a namespace: how long the value lives, ms; none: as the namespace says. */
+  readonly ttlMs?: number;
+}
+
 /** One key of a `setr`: a value to write, or `delete`. */
 export interface SetrWrite extends WriteOptions {
   readonly key: Bytes;
@@ -97,6 +102,8 @@ export interface ExportedRecord {
 /** Where a key lives. */
 export interface Location {
   readonly key: Uint8Array;
+  /** What is hashed, a character a byte: the key, after the number of its namespace. */
+  readonly hashed: Key;
   readonly bucket: BucketId;
   /** Bucket epoch. */
   readonly epoch: number;
@@ -106,6 +113,7 @@ export interface Location {
 
 /** What only some kinds of operations have. */
 interface OperationParts {
+  readonly ttlMs?: number;
   readonly writes?: readonly ConditionalWrite[];
   readonly bucket?: BucketId;
   readonly reads?: ReadSet;
@@ -131,15 +139,23 @@ export class KvsClient {
   readonly admin: Admin;
   private readonly id = randomBytes(16).toString('latin1');
   private readonly numbering = new Numbering();
-  private readonly router: Router;
 
   constructor(
     private readonly views: ViewSource,
-    doors: readonly string[],
+    private readonly router: Router,
     private readonly timeoutMs: number,
+    /** Its keys are meant; null: those without a namespace. */
+    private readonly space: Namespace | null = null,
   ) {
-    this.router = new Router(views, doors);
     this.admin = new Admin(views);
+  }
+
+  /**
+   * The same client for the keys of a namespace. In a causal one each operation stands alone: what
+   * belongs together is asked in a `session`. Closing either closes both.
+   */
+  async namespace(name: string): Promise<KvsClient> {
+    return new KvsClient(this.views, this.router, this.timeoutMs, await this.namespaceOf(name));
   }
 
   /**
@@ -148,18 +164,18 @@ export class KvsClient {
    */
   async get(key: Bytes, options: { readonly confirm?: boolean } = {}): Promise<Value | null> {
     const kind = options.confirm === true ? OperationKind.ConfirmedGet : OperationKind.Get;
-    const result = await this.ask(this.operation(kind, binary(key), null, {}));
+    const result = await this.ask(this.operation(kind, this.keyOf(key), null, {}));
     if (!result.found) return null;
     return { value: result.value ?? new Uint8Array(0), ...this.where(result) };
   }
 
-  async set(key: Bytes, value: Bytes, options: WriteOptions = {}): Promise<Written> {
-    const operation = this.operation(OperationKind.Set, binary(key), bytes(value), options);
+  async set(key: Bytes, value: Bytes, options: SetOptions = {}): Promise<Written> {
+    const operation = this.operation(OperationKind.Set, this.keyOf(key), bytes(value), options);
     return this.written(await this.ask(operation));
   }
 
   async delete(key: Bytes, options: WriteOptions = {}): Promise<Deleted> {
-    const operation = this.operation(OperationKind.Delete, binary(key), null, options);
+    const operation = this.operation(OperationKind.Delete, this.keyOf(key), null, options);
     const result = await this.ask(operation);
     return { deleted: result.found, ...this.written(result) };
   }
@@ -169,7 +185,7 @@ export class KvsClient {
    * until the time is over.
    */
   async setr(writes: readonly SetrWrite[]): Promise<Committed> {
-    const list = writes.map(conditionalWrite);
+    const list = writes.map((write) => conditionalWrite(write, this.keyOf(write.key)));
     const deadline = performance.now() + this.timeoutMs;
     for (let attempt = 1; ; attempt += 1) {
       const left = deadline - performance.now();
@@ -192,7 +208,7 @@ export class KvsClient {
    * of `keys`; null for a key that did not exist.
    */
   async getr(keys: readonly Bytes[]): Promise<(RecordRead | null)[]> {
-    const names = keys.map(binary);
+    const names = keys.map((key) => this.keyOf(key));
     const reads = { keys: names, holdMs: 0 };
     const operation = this.operation(OperationKind.GetR, names[0] ?? '', null, { reads });
     const { records } = await this.ask(operation);
@@ -205,16 +221,18 @@ export class KvsClient {
    * told; without it the session has seen nothing.
    */
   async session(namespace: string, token = ''): Promise<CausalSession> {
-    const context = contextOf(token);
     const { number, mode } = await this.namespaceOf(namespace);
+    const told = contextOf(token);
+    // A server that does not know the namespace yet waits for the view that has it.
+    const context = { ...told, epoch: Math.max(told.epoch, this.views.view?.epoch ?? 0) };
     if (mode !== Mode.Causal) {
       throw KvsError.ofCode(Code.Invalid, `namespace ${namespace} is strong: it needs no session`);
     }
     return new CausalSession(
       namespace,
       number,
-      (kind, key, value, seen) => this.ask(this.operation(kind, key, value, { context: seen })),
-      (result) => this.where(result),
+      (kind, key, value, parts) => this.ask(this.operation(kind, key, value, parts)),
+      (result) => this.written(result),
       context,
     );
   }
@@ -222,7 +240,7 @@ export class KvsClient {
   /** Every record whose key starts with `prefix`, in no particular order. */
   async *export(prefix: Bytes = ''): AsyncGenerator<ExportedRecord> {
     const { bucketCount } = (await this.views.current()).parameters;
-    const start = binary(prefix);
+    const start = this.keyOf(prefix);
     const pages: Promise<ExportedRecord[]>[] = [];
     let next = 0;
     for (let bucket = 0; bucket < bucketCount; bucket += 1) {
@@ -234,6 +252,25 @@ export class KvsClient {
       }
       yield* (await pages.shift()) ?? [];
     }
+  }
+
+  /** Records of the namespace; expired and deleted ones do not count. */
+  async count(): Promise<number> {
+    const { bucketCount } = (await this.views.current()).parameters;
+    const prefix = this.keyOf('');
+    let next = 0;
+    let records = 0;
+    const countOn = async (): Promise<void> => {
+      while (next < bucketCount) {
+        const bucket = next++;
+        const { version } = await this.ask(
+          this.operation(OperationKind.Count, prefix, null, { bucket }),
+        );
+        records += version;
+      }
+    };
+    await Promise.all(Array.from({ length: SCANS_AT_ONCE }, countOn));
+    return records;
   }
 
   /** What the view leader says of the cluster. */
@@ -253,13 +290,14 @@ export class KvsClient {
 
   async locate(key: Bytes): Promise<Location> {
     const view = await this.views.current();
-    const name = binary(key);
+    const name = this.keyOf(key);
     const bucket = bucketOf(name, view.parameters);
     const row = view.rows[bucket];
     const addresses = (row?.replicas ?? []).map((ordinal) => view.members.get(ordinal)?.address);
     const replicas = addresses.map((address) => address ?? '?');
     return {
-      key: Buffer.from(name, 'latin1'),
+      key: Buffer.from(plainKey(name), 'latin1'),
+      hashed: name,
       bucket,
       epoch: row?.epoch ?? 0,
       primary: replicas[0] ?? '?',
@@ -275,14 +313,17 @@ export class KvsClient {
 
   private async scanBucket(bucket: BucketId, prefix: Key): Promise<ExportedRecord[]> {
     const records: ExportedRecord[] = [];
-    let after = '';
+    let after = this.keyOf('');
     for (;;) {
       const operation = this.operation(OperationKind.Scan, after, null, { bucket });
       const result = await this.ask(operation);
-      for (const record of result.records) {
-        if (!record.key.startsWith(prefix)) continue;
-        const { key, value, version } = record;
-        records.push({ key: Buffer.from(key, 'latin1'), value, version });
+      for (const { key, value, version } of result.records) {
+        // In key order: beyond are those of other namespaces.
+        if (!key.startsWith(this.keyOf('')) || isNamed(key) !== (this.space !== null)) {
+          return records;
+        }
+        if (!key.startsWith(prefix)) continue;
+        records.push({ key: Buffer.from(plainKey(key), 'latin1'), value, version });
       }
       if (!result.more) return records;
       after = result.records.at(-1)?.key ?? after;
@@ -292,7 +333,8 @@ export class KvsClient {
   private async namespaceOf(name: string): Promise<Namespace> {
     const find = async (): Promise<Namespace | undefined> => {
       const { namespaces } = await this.views.current();
-      return Array.from(namespaces.values()).find((namespace) => namespace.name === name);
+      const all = Array.from(namespaces.values());
+      return all.find((namespace) => namespace.name === name && !namespace.deleted);
     };
     // Made a moment ago, maybe: then the next view has it.
     let found = await find();
@@ -325,8 +367,19 @@ export class KvsClient {
       this.timeoutMs,
       0,
       options.reads ?? null,
-      options.context ?? null,
+      options.context ?? this.spaceContext(),
+      options.ttlMs ?? 0,
     );
+  }
+
+  /** With keys of a namespace goes what view the client has. */
+  private spaceContext(): Context | null {
+    if (this.space === null) return null;
+    return { ...NO_CONTEXT, epoch: this.views.view?.epoch ?? 0 };
+  }
+
+  private keyOf(key: Bytes): Key {
+    return keyIn(this.space?.number ?? 0, binary(key));
   }
 
   private async ask(operation: Operation): Promise<Result> {
@@ -380,7 +433,7 @@ export async function connect(options: ClientOptions): Promise<KvsClient> {
     views.close();
     throw error;
   }
-  return new KvsClient(views, views.doors, timeoutMs);
+  return new KvsClient(views, new Router(views, views.doors), timeoutMs);
 }
 
 function throwUnlessOk(result: Result): void {
@@ -393,13 +446,13 @@ function conditionOf(options: WriteOptions): [ConditionKind, Version] {
   return [ConditionKind.IfVersion, options.ifVersion];
 }
 
-function conditionalWrite(write: SetrWrite): ConditionalWrite {
+function conditionalWrite(write: SetrWrite, key: Key): ConditionalWrite {
   const [condition, ifVersion] = conditionOf(write);
   if (write.delete !== true && write.value === undefined) {
     throw KvsError.ofCode(Code.Invalid, 'a write of the setr has neither a value nor delete');
   }
   const value = write.delete === true ? null : bytes(write.value ?? '');
-  return { key: binary(write.key), value, condition, ifVersion };
+  return { key, value, condition, ifVersion };
 }
 
 /** Bytes as a binary string; a string is taken as UTF-8. */

@@ -7,6 +7,7 @@ export {
   type ExportedRecord,
   KvsClient,
   type Location,
+  type SetOptions,
   type SetrWrite,
   type RecordRead,
   type Value,

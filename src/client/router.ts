@@ -9,6 +9,7 @@ import {
   readdressed,
   Result,
 } from '../core/operation.js';
+import { Mode, namespaceOf } from '../core/namespace.js';
 import { Code, CODES } from '../core/refusal.js';
 import { MemberState, type View } from '../core/view.js';
 import { FrameClient } from '../transport/stream.js';
@@ -112,7 +113,7 @@ export class Router {
     call.attemptMs = now;
     call.retryMs = Infinity;
     // Causal reads wait at the server for what is missing there, and are told what that is.
-    const spare = call.operation.context === null ? 0 : ANSWER_MS;
+    const spare = view !== null && isCausal(call.operation, view) ? ANSWER_MS : 0;
     const left = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
     const epoch = view?.rows[bucket]?.epoch ?? 0;
     const operation = readdressed(call.operation, epoch, left, 0);
@@ -185,7 +186,7 @@ export class Router {
    */
   private addressOf(call: Call, bucket: BucketId, view: View | null): string | null {
     const { operation, uncertain, open, address, attempts } = call;
-    if (operation.context === null || this.doors.length > 0 || view === null) {
+    if (this.doors.length > 0 || view === null || !isCausal(operation, view)) {
       return this.addressFor(bucket, view, attempts);
     }
     if (isWrite(operation) && (uncertain || open > 0)) return address;
@@ -201,7 +202,8 @@ export class Router {
   }
 
   private bucketOf(operation: Operation, view: View | null): BucketId {
-    if (operation.kind === OperationKind.Scan) return operation.bucket;
+    const { kind } = operation;
+    if (kind === OperationKind.Scan || kind === OperationKind.Count) return operation.bucket;
     return view === null ? 0 : bucketOf(operation.key, view.parameters);
   }
 
@@ -223,6 +225,10 @@ export class Router {
     }
     return link;
   }
+}
+
+function isCausal({ context, key }: Operation, { namespaces }: View): boolean {
+  return context !== null && namespaces.get(namespaceOf(key))?.mode === Mode.Causal;
 }
 
 function refusal(code: Code, detail: string, from: Result | null): Result {

@@ -27,16 +27,13 @@ export class Bucket {
   /** The highest version given out in this bucket's log, prepared entries included. */
   version: Version = 0;
   /**
-   * The bucket's own clock: the milliseconds that it had a primary, as its primaries' monotonic
-   * clocks counted them. A step of a wall clock does not age what the bucket remembers (D4).
-   */
-  clockMs = 0;
-  /**
    * Up to this entry the state store may hold effects of later ones: a crash keeps some writes that
    * the replay of the log then repeats.
    */
   blurredUpTo: Sequence = 0;
   readonly prepared = new PrepareList(0);
+  /** The clock at the commit point. */
+  private committedMs = 0;
   readonly dedup = new DedupTable();
   /** Unresolved intents by transaction, as the entries that made them. */
   readonly intents = new Map<string, Entry>();
@@ -46,6 +43,14 @@ export class Bucket {
   dirty = false;
 
   constructor(readonly id: BucketId) {}
+
+  /**
+   * The bucket's own clock: the milliseconds that it had a primary, as its primaries' monotonic
+   * clocks counted them. A step of a wall clock does not age what the bucket remembers (D4).
+   */
+  get clockMs(): number {
+    return Math.max(this.committedMs, this.prepared.get(this.last)?.atMs ?? 0);
+  }
 
   get commitPoint(): Sequence {
     return this.prepared.base;
@@ -69,13 +74,13 @@ export class Bucket {
   append(entry: Entry): void {
     this.prepared.append(entry);
     if (entry.version > this.version) this.version = entry.version;
-    if (entry.atMs > this.clockMs) this.clockMs = entry.atMs;
   }
 
   /** Commit the next prepared entry: apply its effects to the state. */
   commitNext(store: StateStore): Entry {
     const entry = this.prepared.shift();
     this.commitBallot = entry.ballot;
+    if (entry.atMs > this.committedMs) this.committedMs = entry.atMs;
     this.dirty = true;
     this.apply(entry, store);
     return entry;
@@ -150,6 +155,7 @@ export class Bucket {
       ballot: this.commitBallot,
       // The prepared tail may have given out higher versions; replaying it gives them again.
       version: this.version,
+      clockMs: this.committedMs,
       dedup: this.dedup.rows(),
       intents: Array.from(this.intents.values()),
       decisions: Array.from(this.decisions.values()),
@@ -164,8 +170,7 @@ export class Bucket {
     this.version = meta?.version ?? 0;
     this.matched = this.commitPoint;
     this.dedup.load(meta?.dedup ?? []);
-    // Nothing older than the newest row is remembered: the clock may go on from there.
-    this.clockMs = (meta?.dedup ?? []).reduce((most, { atMs }) => Math.max(most, atMs), 0);
+    this.committedMs = meta?.clockMs ?? 0;
     this.intents.clear();
     this.decisions.clear();
     for (const entry of meta?.intents ?? []) {

@@ -29,6 +29,8 @@ export interface CausalChange {
   readonly gone: readonly KeyStamp[];
   /** Joined with what is known. */
   readonly known: Vector;
+  /** At least the server's Lamport clock: nothing that is known to it has a later one. */
+  readonly clock: number;
   /** In place of what it was; null: unchanged. */
   readonly former: readonly Ordinal[] | null;
   /** Nothing is held any more. */
@@ -62,13 +64,21 @@ export class CausalBucket {
     this.ownFrom = 0;
   }
 
-  /** Number of the last write that this server took and made durable; 0: none. */
+  /** Number of the last write that this server took, durable or not; 0: none. */
   get ownLast(): number {
     return this.known.get(this.self) ?? 0;
   }
 
   get empty(): boolean {
     return this.known.size === 0;
+  }
+
+  /** What the records in the store amount to: own writes that are not durable are not there yet. */
+  stored(): Map<Ordinal, number> {
+    const vector = new Map(this.known);
+    const [unsafe] = this.unsafe.keys();
+    if (unsafe !== undefined) vector.set(this.self, unsafe - 1);
+    return vector;
   }
 
   get(key: Key, store: StateStore): CausalRecord | null {
@@ -83,6 +93,12 @@ export class CausalBucket {
       this.unsafe.delete(number);
       this.write(record, store);
     }
+  }
+
+  /** The key still holds that write. */
+  holds({ key, writer, number }: KeyStamp, store: StateStore): boolean {
+    const held = this.get(key, store);
+    return held?.writer === writer && held.number === number;
   }
 
   knows({ writer, number }: Stamp): boolean {
@@ -102,12 +118,13 @@ export class CausalBucket {
     }
     for (const record of records) this.merge(record, store, fresh);
     for (const stamp of gone) {
-      const held = this.get(stamp.key, store);
-      if (held?.writer === stamp.writer && held.number === stamp.number) {
-        store.remove(causalHalf(this.id), stamp.key);
-      }
+      if (this.holds(stamp, store)) store.remove(causalHalf(this.id), stamp.key);
     }
-    for (const [server, number] of known) raise(this.known, server, number);
+    for (const [server, number] of known) {
+      // Own writes that were dropped with the bucket and came back: they are not remembered.
+      if (server === this.self && !fresh && number > this.ownLast) this.ownFrom = number;
+      raise(this.known, server, number);
+    }
     if (former === null) return;
     this.former.clear();
     for (const server of former) this.former.add(server);
@@ -188,6 +205,13 @@ export class CausalBucket {
     const forgotten = this.own.splice(0, REMEMBERED);
     this.ownFrom = forgotten.at(-1)?.number ?? this.ownFrom;
   }
+}
+
+/** Lamport's clock of a server after the change. */
+export function latest(clock: number, change: CausalChange): number {
+  let now = Math.max(clock, change.clock);
+  for (const record of change.records) if (record.clock > now) now = record.clock;
+  return now;
 }
 
 /** What is to be sent of a server's own writes. */

@@ -39,6 +39,9 @@ export class CausalGossip {
   private readonly peers = new Map<BucketId, Map<Ordinal, Peer>>();
   /** Buckets of which somebody has not acknowledged everything. */
   private readonly open = new Set<BucketId>();
+  /** Of those, the ones of which something was not even sent. */
+  private readonly fresh = new Set<BucketId>();
+  private readonly neighbours = new Map<BucketId, { row: BucketRow; others: readonly Ordinal[] }>();
   /** Marks that were told, by server. */
   private readonly marked = new Map<Ordinal, { epoch: number; upTo: number; atMs: number }>();
 
@@ -49,9 +52,10 @@ export class CausalGossip {
     private readonly durableNumber: () => number,
   ) {}
 
-  /** Something was taken for the bucket, its holders have changed, or the process began. */
+  /** What was taken for the bucket is durable, its holders have changed, or the process began. */
   touch(bucket: BucketId): void {
     this.open.add(bucket);
+    this.fresh.add(bucket);
   }
 
   /** Every holder has acknowledged all that we took for the bucket. */
@@ -91,15 +95,16 @@ export class CausalGossip {
 
   /** End of a batch: what is new and durable leaves. */
   flush(): void {
-    for (const id of this.open) {
+    for (const id of this.fresh) {
       const bucket = this.buckets.get(id);
-      if (bucket === undefined) continue;
-      for (const other of this.others(id)) {
+      const last = Math.min(bucket?.ownLast ?? 0, this.durableNumber());
+      let more = false;
+      for (const other of bucket === undefined ? [] : this.others(id)) {
         const peer = this.peer(id, other);
-        if (peer.sent < Math.min(bucket.ownLast, this.durableNumber())) {
-          this.push(bucket, other, peer);
-        }
+        if (peer.sent < last) this.push(bucket!, other, peer);
+        more ||= peer.sent < last;
       }
+      if (!more) this.fresh.delete(id);
     }
   }
 
@@ -122,7 +127,10 @@ export class CausalGossip {
     this.mark();
   }
 
-  /** The view changed: who left is forgotten, whoever came is asked what it knows. */
+  /**
+   * The view changed: who left is forgotten, whoever came is asked what it knows. `before`: who
+   * stayed, if they are among them now; one that left and came back has begun anew.
+   */
   adopt(bucket: BucketId, before: ReadonlySet<Ordinal>): void {
     const others = new Set(this.others(bucket));
     const peers = this.peers.get(bucket);
@@ -134,7 +142,9 @@ export class CausalGossip {
 
   forget(bucket: BucketId): void {
     this.peers.delete(bucket);
+    this.neighbours.delete(bucket);
     this.open.delete(bucket);
+    this.fresh.delete(bucket);
   }
 
   private isDone(bucket: CausalBucket, { acked, released }: Peer): boolean {
@@ -160,6 +170,7 @@ export class CausalGossip {
       return;
     }
     peer.sent = own.upTo;
+    if (own.upTo < durable) this.fresh.add(bucket.id);
     // The next to be sent is not durable yet.
     if (own.upTo === since && peer.acked >= since && !leaving) return;
     const ends = leaving && own.upTo >= bucket.ownLast;
@@ -190,10 +201,14 @@ export class CausalGossip {
     }
   }
 
-  private others(bucket: BucketId): Ordinal[] {
+  private others(bucket: BucketId): readonly Ordinal[] {
     const row = this.host.view.rows[bucket];
     if (row === undefined) return [];
-    return Array.from(holdersOf(row)).filter((server) => server !== this.host.self);
+    const known = this.neighbours.get(bucket);
+    if (known?.row === row) return known.others;
+    const others = Array.from(holdersOf(row)).filter((server) => server !== this.host.self);
+    this.neighbours.set(bucket, { row, others });
+    return others;
   }
 
   private peer(bucket: BucketId, server: Ordinal): Peer {

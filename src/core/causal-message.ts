@@ -72,6 +72,8 @@ export class CausalStamps {
     readonly bucket: BucketId,
     readonly round: number,
     readonly known: Vector,
+    /** The sender's: what it knows may have been deleted, and the tombstone dropped. */
+    readonly clock: number,
     readonly former: readonly Ordinal[],
     readonly leaves: readonly number[],
     readonly stamps: readonly KeyStamp[],
@@ -89,6 +91,7 @@ export class CausalPull {
     readonly records: readonly CausalRecord[],
     /** What the sender knew at 1; on the last part only. */
     readonly known: Vector | null,
+    readonly clock: number,
   ) {}
 }
 

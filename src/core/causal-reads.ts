@@ -1,12 +1,20 @@
 import type { CausalBucket } from './causal-bucket.js';
 import type { CausalMark } from './causal-message.js';
-import { type Context, NO_CONTEXT } from './causal-record.js';
+import {
+  type CausalRecord,
+  causalHalf,
+  type Context,
+  fromStored,
+  isLive,
+  NO_CONTEXT,
+} from './causal-record.js';
 import type { Host } from './host.js';
-import type { BucketId, Epoch, Ordinal } from './ids.js';
-import type { Operation } from './operation.js';
+import type { BucketId, Epoch, Key, Ordinal } from './ids.js';
+import { type Operation, OperationKind, type Result, type StoredRecord } from './operation.js';
 import { Code } from './refusal.js';
 import { joined } from './vector.js';
 import type { BucketRow } from './view.js';
+import { walk } from './walk.js';
 
 /** A read that waits for what its context names. */
 interface Waiting {
@@ -20,17 +28,19 @@ interface Office {
   bucket(id: BucketId): CausalBucket;
   /** Of the last own write. */
   number(): number;
+  /** Lamport's clock of this server now. */
+  time(): number;
   /** Hand the operation to a server that holds the bucket. */
   pass(request: number, operation: Operation, id: BucketId, row: BucketRow): void;
-  answer(
-    request: number,
-    bucket: BucketId,
-    found: boolean,
-    value: Uint8Array | null,
-    version: number,
-    context: Context,
-  ): void;
+  answer(request: number, bucket: BucketId, found: Found, context: Context): void;
 }
+
+/** What an operation found, or did. */
+export type Found = Pick<Result, 'found' | 'value' | 'version'> &
+  Partial<Pick<Result, 'records' | 'more'>>;
+
+const NOTHING: Found = { found: false, value: null, version: 0 };
+const SCAN_BYTES = 512 * 1024;
 
 /**
  * Reads in causal namespaces (D5): one is answered when everything that its context names is here,
@@ -56,16 +66,78 @@ export class CausalReads {
     const context = operation.context ?? NO_CONTEXT;
     const bucket = this.office.bucket(id);
     if (this.missing(bucket, row, context) !== null) return false;
-    const record = bucket.get(operation.key, this.host.store);
-    if (record === null) {
-      this.office.answer(request, id, false, null, 0, context);
-      return true;
-    }
-    const { writer, number, clock, past, value } = record;
-    const seen = joined(joined(context.seen, past), new Map([[writer, number]]));
-    const next = { clock: Math.max(context.clock, clock), epoch: context.epoch, seen };
-    this.office.answer(request, id, value !== null, value, clock, next);
+    if (operation.kind === OperationKind.Scan) {
+      this.scan(request, operation, id, operation.key, context);
+    } else if (operation.kind === OperationKind.Count) this.count(request, operation, id, context);
+    else this.get(request, operation, bucket, context);
     return true;
+  }
+
+  private get(request: number, { key }: Operation, bucket: CausalBucket, context: Context): void {
+    const record = bucket.get(key, this.host.store);
+    if (record === null) {
+      this.office.answer(request, bucket.id, NOTHING, context);
+      return;
+    }
+    const found = isLive(record, this.timeOf(context));
+    const { value, clock: version } = record;
+    const next = having(context, record, found);
+    this.office.answer(request, bucket.id, { found, value: found ? value : null, version }, next);
+  }
+
+  private scan(
+    request: number,
+    operation: Operation,
+    id: BucketId,
+    after: Key,
+    context: Context,
+  ): void {
+    const { host } = this;
+    const token = host.expect((completion) => {
+      if (completion.type === 'damaged') host.onDamaged(request, operation, id);
+      if (completion.type !== 'scanned') return;
+      const time = this.timeOf(context);
+      const read = completion.records.map(fromStored);
+      let next = context;
+      for (const record of read) next = having(next, record, isLive(record, time));
+      const records = read.flatMap((record) => {
+        if (!isLive(record, time)) return [];
+        return [{ key: record.key, value: record.value, version: record.clock }];
+      });
+      const { more } = completion;
+      const last = completion.records.at(-1);
+      // The next page begins after the last record that is shown: show one.
+      if (more && records.length === 0 && last !== undefined) {
+        this.scan(request, operation, id, last.key, next);
+        return;
+      }
+      this.office.answer(
+        request,
+        id,
+        { found: true, value: null, version: 0, records, more },
+        next,
+      );
+    });
+    host.outbox.scan(token, causalHalf(id), after, operation.limit, SCAN_BYTES);
+  }
+
+  private count(request: number, operation: Operation, id: BucketId, context: Context): void {
+    const { host } = this;
+    const time = this.timeOf(context);
+    let version = 0;
+    const page = (records: readonly StoredRecord[]): boolean => {
+      for (const record of records) if (isLive(fromStored(record), time)) version += 1;
+      return true;
+    };
+    walk(host, causalHalf(id), operation.key, page, (whole) => {
+      if (!whole) host.onDamaged(request, operation, id);
+      else this.office.answer(request, id, { found: true, value: null, version }, context);
+    });
+  }
+
+  /** Now, for a session: what has expired for it does not come back. */
+  private timeOf({ clock }: Context): number {
+    return Math.max(clock, this.office.time());
   }
 
   /** The first server of which writes that the context names may be missing here, or null. */
@@ -170,4 +242,12 @@ export class CausalReads {
   retryAll(): void {
     for (const id of Array.from(this.waiting.keys())) this.retry(id);
   }
+}
+
+/** What a session has seen when it has seen the record too, alive or expired. */
+function having({ clock, epoch, seen }: Context, record: CausalRecord, isAlive: boolean): Context {
+  const { writer, number, past, expires } = record;
+  const since = isAlive || record.value === null ? record.clock : Math.max(record.clock, expires);
+  const both = joined(joined(seen, past), new Map([[writer, number]]));
+  return { clock: Math.max(clock, since), epoch, seen: both };
 }

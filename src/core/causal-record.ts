@@ -2,9 +2,16 @@ import type { BucketId, Epoch, Key, Ordinal } from './ids.js';
 import type { StoredRecord } from './operation.js';
 import { NOTHING_SEEN, type Vector } from './vector.js';
 
+/** Steps of the clock in a millisecond. */
+export const STEPS = 1024;
+
 /** Identity and order of one causal write. */
 export interface Stamp {
-  /** Lamport's (1978): greater than that of everything its writer had seen. */
+  /**
+   * Lamport's (1978): greater than that of everything its writer had seen. It follows the wall
+   * clock where that is ahead (a hybrid logical clock: Kulkarni et al. 2014), in 1/1024 ms: what
+   * has been seen to expire has expired for all who depend on it, however their clocks go.
+   */
   readonly clock: number;
   /** The server that took it. */
   readonly writer: Ordinal;
@@ -19,6 +26,16 @@ export interface CausalRecord extends Stamp {
   readonly value: Uint8Array | null;
   /** What its session had seen: who sees this write must see that too. */
   readonly past: Vector;
+  /** Clock from which on it counts as deleted; 0: never. */
+  readonly expires: number;
+}
+
+type LiveRecord = CausalRecord & { readonly value: Uint8Array };
+
+/** Something is there to be read, for one whose clock is `clock`. */
+export function isLive(record: CausalRecord | null, clock: number): record is LiveRecord {
+  if (record === null || record.value === null) return false;
+  return record.expires === 0 || clock < record.expires;
 }
 
 /**
@@ -50,14 +67,16 @@ const HALF = 2 ** 15;
 /** Buckets there may be, so that both halves have room. */
 export const MOST_BUCKETS = HALF;
 
-const HEADER_BYTES = 23;
+const HEADER_BYTES = 31;
 const SEEN_BYTES = 12;
 
 /**
  * As the state store keeps it. Layout of the value: deleted (1 byte), clock (8), writer (4),
- * number (8), servers in `past` (2), for each its ordinal (4) and number (8), then the value.
+ * number (8), expires (8), servers in `past` (2), for each its ordinal (4) and number (8), then the
+ * value.
  */
-export function toStored({ key, value, clock, writer, number, past }: CausalRecord): StoredRecord {
+export function toStored(record: CausalRecord): StoredRecord {
+  const { key, value, clock, writer, number, past, expires } = record;
   const start = HEADER_BYTES + past.size * SEEN_BYTES;
   const bytes = new Uint8Array(start + (value?.length ?? 0));
   const view = new DataView(bytes.buffer);
@@ -65,7 +84,8 @@ export function toStored({ key, value, clock, writer, number, past }: CausalReco
   view.setFloat64(1, clock);
   view.setUint32(9, writer);
   view.setFloat64(13, number);
-  view.setUint16(21, past.size);
+  view.setFloat64(21, expires);
+  view.setUint16(29, past.size);
   let at = HEADER_BYTES;
   for (const [server, seen] of past) {
     view.setUint32(at, server);
@@ -79,7 +99,7 @@ export function toStored({ key, value, clock, writer, number, past }: CausalReco
 export function fromStored({ key, value: bytes }: StoredRecord): CausalRecord {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const past = new Map<Ordinal, number>();
-  const start = HEADER_BYTES + view.getUint16(21) * SEEN_BYTES;
+  const start = HEADER_BYTES + view.getUint16(29) * SEEN_BYTES;
   for (let at = HEADER_BYTES; at < start; at += SEEN_BYTES) {
     past.set(view.getUint32(at), view.getFloat64(at + 4));
   }
@@ -89,11 +109,7 @@ export function fromStored({ key, value: bytes }: StoredRecord): CausalRecord {
     clock: view.getFloat64(1),
     writer: view.getUint32(9),
     number: view.getFloat64(13),
+    expires: view.getFloat64(21),
     past,
   };
-}
-
-/** Bytes of a record on the wire, roughly. */
-export function weightOf({ key, value, past }: CausalRecord): number {
-  return HEADER_BYTES + key.length + (value?.length ?? 0) + past.size * SEEN_BYTES;
 }

@@ -13,7 +13,7 @@ import type { BucketId, Key, Ordinal } from './ids.js';
 import type { Host } from './host.js';
 import type { StoredRecord } from './operation.js';
 import type { StateStore } from './outbox.js';
-import type { Vector } from './vector.js';
+import { NOTHING_SEEN, type Vector } from './vector.js';
 
 const LEAVES = 64;
 const PART_RECORDS = 256;
@@ -41,6 +41,8 @@ interface Round {
 
 /** What the comparison does to the causal half of the server. */
 interface SyncOffice {
+  /** Lamport's clock of this server. */
+  clock(): number;
   change(bucket: CausalBucket, change: Partial<CausalChange>): void;
   /** The bucket now has all that the other server had. */
   onSynced(bucket: CausalBucket, from: Ordinal): void;
@@ -73,7 +75,7 @@ export class CausalSync {
     const round: Round = {
       with: from,
       round: this.lastRound,
-      known: new Map(bucket.known),
+      known: bucket.stored(),
       held: [],
       theirs: null,
       wanted: [],
@@ -111,7 +113,8 @@ export class CausalSync {
   }
 
   onDigest(from: Ordinal, message: CausalDigest, bucket: CausalBucket): void {
-    const known = new Map(bucket.known);
+    const known = bucket.stored();
+    const clock = this.office.clock();
     const former = Array.from(bucket.former);
     this.readAll(bucket.id, (held) => {
       const own = digestsOf(held);
@@ -120,7 +123,7 @@ export class CausalSync {
       const stamps = held.filter(({ key }) => differs[leafOf(key)]);
       this.host.outbox.sendAfter(
         from,
-        new CausalStamps(bucket.id, message.round, known, former, leaves, stamps),
+        new CausalStamps(bucket.id, message.round, known, clock, former, leaves, stamps),
       );
     });
   }
@@ -153,10 +156,10 @@ export class CausalSync {
   }
 
   onPull(from: Ordinal, message: CausalPull, bucket: CausalBucket): void {
-    const { records, known, wanted, round, part } = message;
+    const { records, known, clock, wanted, round, part } = message;
     const { host } = this;
     if (records.length > 0 || known !== null) {
-      this.office.change(bucket, { records, known: known ?? new Map() });
+      this.office.change(bucket, { records, known: known ?? NOTHING_SEEN, clock });
     }
     const found = recordsOf(bucket, wanted, host.store);
     host.outbox.sendAfter(from, new CausalRecords(bucket.id, round, part, found));
@@ -168,7 +171,7 @@ export class CausalSync {
     if (round === null || theirs === null || message.part !== round.part) return;
     const isLast = round.part + 1 >= round.parts;
     const { records } = message;
-    const { known, former } = theirs;
+    const { known, clock, former } = theirs;
     if (!isLast) {
       this.office.change(bucket, { records });
       round.part += 1;
@@ -179,7 +182,7 @@ export class CausalSync {
     const row = this.host.view.rows[bucket.id];
     const isHolder = row?.replicas.includes(from) === true;
     const both = isHolder ? Array.from(new Set([...bucket.former, ...former])) : null;
-    this.office.change(bucket, { records, known, former: both });
+    this.office.change(bucket, { records, known, clock, former: both });
     this.rounds.delete(bucket.id);
     this.office.onSynced(bucket, from);
   }
@@ -192,7 +195,8 @@ export class CausalSync {
     const known = part + 1 >= parts ? round.known : null;
     const keys = wanted.slice(from, to);
     round.attempts = 0;
-    this.ask(round, new CausalPull(bucket.id, round.round, part, keys, records, known));
+    const clock = this.office.clock();
+    this.ask(round, new CausalPull(bucket.id, round.round, part, keys, records, known, clock));
   }
 
   private ask(round: Round, message: CausalMessage): void {

@@ -1,21 +1,31 @@
-import { CausalBucket, type CausalChange } from './causal-bucket.js';
+import { CausalBucket, type CausalChange, latest } from './causal-bucket.js';
 import { CausalGossip, holdersOf } from './causal-gossip.js';
+import { CausalGraves } from './causal-graves.js';
 import { CausalAck, CausalBehind, type CausalMessage, CausalPush } from './causal-message.js';
 import {
   type CausalRecord,
   causalHalf,
   type Context,
+  isLive,
   NO_CONTEXT,
-  type Stamp,
+  STEPS,
 } from './causal-record.js';
-import { CausalReads } from './causal-reads.js';
+import { CausalReads, type Found } from './causal-reads.js';
 import { CausalSync } from './causal-sync.js';
 import { DedupTable } from './dedup.js';
 import type { Host } from './host.js';
 import type { BucketId, Key, Ordinal } from './ids.js';
 import type { BucketMeta } from './message.js';
-import { Mode, namespaceOf } from './namespace.js';
-import { ConditionKind, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
+import { isNamed, Mode, namespaceOf } from './namespace.js';
+import {
+  ConditionKind,
+  isWrite,
+  keysOf,
+  NO_RECORDS,
+  type Operation,
+  OperationKind,
+  Result,
+} from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 import { covers, joined, NOTHING_SEEN, type Vector } from './vector.js';
 import { type BucketRow, isUp, type View } from './view.js';
@@ -23,13 +33,25 @@ import { type BucketRow, isUp, type View } from './view.js';
 /** How often holders tell each other what they know, and look for tombstones to drop. */
 const TELL_MS = 1000;
 
-/** A write that is not durable yet. */
+const NOTHING_STRONG = {
+  sequence: 0,
+  ballot: 0,
+  version: 0,
+  clockMs: 0,
+  dedup: [],
+  intents: [],
+  decisions: [],
+};
+
+/** A write that was taken, and is answered when it is durable. */
 interface Pending {
   readonly number: number;
   readonly request: number;
   readonly operation: Operation;
   readonly bucket: BucketId;
   readonly clock: number;
+  /** There was something before. */
+  readonly found: boolean;
 }
 
 /** What a restarted server knows of its causal buckets. */
@@ -55,8 +77,7 @@ export class Causal {
   private readonly pending: Pending[] = [];
   private readonly dedup = new DedupTable();
   private readonly reads: CausalReads;
-  /** Tombstones, and what all holders must know before they may go. */
-  private readonly tombs = new Map<BucketId, Map<Key, { stamp: Stamp; need: Vector }>>();
+  private readonly graves: CausalGraves;
   /** Of learners: what they must know before they are admitted. */
   private readonly needs = new Map<string, Vector>();
   /** Buckets of which a holder may not know all that we do. */
@@ -76,17 +97,25 @@ export class Causal {
     this.toldMs = host.now;
     this.gossip = new CausalGossip(host, this.buckets, () => this.durableNumber);
     this.sync = new CausalSync(host, {
+      clock: () => this.clock,
       change: (bucket, change) => this.change(bucket, change),
       onSynced: (bucket, from) => this.onSynced(bucket, from),
+    });
+    this.graves = new CausalGraves(host, this.buckets, {
+      time: () => this.time,
+      change: (bucket, change) => this.change(bucket, change),
+      allKnow: (bucket, vector) => this.gossip.allKnow(bucket, vector),
     });
     this.reads = new CausalReads(host, {
       bucket: (id) => this.bucket(id),
       number: () => this.number,
+      time: () => this.time,
       pass: (request, operation, id, row) => this.pass(request, operation, id, row),
       answer: (...answer) => this.answer(...answer),
     });
     for (const bucket of this.buckets.values()) {
       bucket.begin();
+      this.graves.search(bucket.id);
       this.gossip.touch(bucket.id);
       this.uneven.add(bucket.id);
     }
@@ -94,10 +123,16 @@ export class Causal {
 
   /** False when all keys of the operation are strong. */
   takes(request: number, operation: Operation, bucket: BucketId, row: BucketRow): boolean {
+    const { context } = operation;
+    // Only keys of namespaces come with one.
+    if (context === null) return false;
     const { host } = this;
-    const unknown = unknownNamespace(operation, host.view);
-    if (unknown !== null) host.park(request, operation, bucket, Code.Unavailable, unknown);
-    else if (isForCausal(operation, host.view)) this.submit(request, operation, bucket, row);
+    const problem = namesObjection(operation, host.view);
+    if (problem !== null) {
+      const { Invalid, Unavailable } = Code;
+      if (context.epoch <= host.view.epoch) host.refuse(request, bucket, Invalid, problem);
+      else host.park(request, operation, bucket, Unavailable, 'this server waits for a newer view');
+    } else if (isForCausal(operation, host.view)) this.submit(request, operation, bucket, row);
     else return false;
     return true;
   }
@@ -110,9 +145,8 @@ export class Causal {
     }
     const isHere = row.replicas.includes(this.host.self) && !this.dropping.has(bucket);
     if (!isHere) this.pass(request, operation, bucket, row);
-    else if (operation.kind === OperationKind.Get)
-      this.reads.submit(request, operation, bucket, row);
-    else this.write(request, operation, this.bucket(bucket));
+    else if (isWrite(operation)) this.write(request, operation, this.bucket(bucket));
+    else this.reads.submit(request, operation, bucket, row);
   }
 
   onMessage(from: Ordinal, message: CausalMessage): void {
@@ -162,9 +196,10 @@ export class Causal {
     if (number <= this.durableNumber) return;
     this.durableNumber = number;
     while (this.pending.length > 0 && this.pending[0]!.number <= number) {
-      const { request, operation, bucket, clock, number: own } = this.pending.shift()!;
-      this.buckets.get(bucket)?.onDurable(number, this.host.store);
-      this.answerWrite(request, operation, bucket, own, clock);
+      const write = this.pending.shift()!;
+      this.buckets.get(write.bucket)?.onDurable(number, this.host.store);
+      this.gossip.touch(write.bucket);
+      this.answerWrite(write);
     }
   }
 
@@ -188,11 +223,16 @@ export class Causal {
     this.toldMs = now;
     this.leave();
     for (const id of Array.from(this.uneven)) this.even(id);
-    for (const id of Array.from(this.tombs.keys())) this.dropTombstones(id);
+    this.graves.tick();
   }
 
   adopt(before: View): void {
     const { view, self } = this.host;
+    if (view.namespaces !== before.namespaces) {
+      for (const id of this.buckets.keys()) this.graves.search(id);
+    }
+    // In a view that was not seen a server may have left a bucket, to come back later.
+    const skipped = view.epoch > before.epoch + 1;
     for (const [id, row] of view.rows.entries()) {
       const old = before.rows[id];
       if (row === old) continue;
@@ -200,7 +240,7 @@ export class Causal {
       const bucket = this.buckets.get(id);
       if (bucket === undefined && !(holders.has(self) && hasCausal(view))) continue;
       const marked = old === undefined ? NOTHING_SEEN : this.reads.markedUnder(old, before.epoch);
-      this.rearrange(bucket ?? this.bucket(id), row, old, holders, marked);
+      this.rearrange(bucket ?? this.bucket(id), row, old, holders, marked, skipped);
     }
     this.reads.retryAll();
   }
@@ -223,9 +263,13 @@ export class Causal {
       if (!bucket.dirty) continue;
       bucket.dirty = false;
       const causal = bucket.meta(this.number, this.clock);
-      const nothing = { sequence: 0, ballot: 0, version: 0, dedup: [], intents: [], decisions: [] };
-      metas.set(causalHalf(bucket.id), { ...nothing, causal });
+      metas.set(causalHalf(bucket.id), { ...NOTHING_STRONG, causal });
     }
+  }
+
+  /** Lamport's clock of this server now. */
+  private get time(): number {
+    return Math.max(this.clock, Math.floor(this.host.wallMs) * STEPS);
   }
 
   private bucket(id: BucketId): CausalBucket {
@@ -243,17 +287,18 @@ export class Causal {
     const whole: CausalChange = {
       records: [],
       gone: [],
-      known: new Map(),
+      known: NOTHING_SEEN,
+      clock: 0,
       former: null,
       dropped: false,
       ...change,
     };
-    for (const { clock } of whole.records) if (clock > this.clock) this.clock = clock;
+    this.clock = latest(this.clock, whole);
     bucket.apply(whole, host.store, fresh);
     host.outbox.persist({ type: 'causal', bucket: bucket.id, change: whole });
     if (whole.dropped) return;
     this.uneven.add(bucket.id);
-    this.bury(bucket, whole.records);
+    this.graves.onRecords(bucket, whole.records);
     this.reads.retry(bucket.id);
   }
 
@@ -267,52 +312,40 @@ export class Causal {
       return;
     }
     if (earlier !== 'new') {
-      this.answerWhenDurable(request, operation, bucket.id, earlier.previous, earlier.version);
+      const { previous, version, found } = earlier;
+      const taken = { bucket: bucket.id, number: previous, clock: version, found };
+      this.answerWhenDurable({ request, operation, ...taken });
       return;
     }
     const { clock: seenClock, seen } = operation.context ?? NO_CONTEXT;
     const held = bucket.get(key, store);
-    this.clock = Math.max(this.clock, seenClock, held?.clock ?? 0) + 1;
+    this.clock = Math.max(this.time, seenClock, held?.clock ?? 0) + 1;
     this.number += 1;
     const { clock, number } = this;
     const past = new Map(seen);
     past.delete(self);
     const value = kind === OperationKind.Delete ? null : (operation.value ?? new Uint8Array(0));
-    const record: CausalRecord = { key, value, clock, writer: self, number, past };
-    const result = { version: clock, previous: number, found: held !== null, participants: 0 };
+    const ttlMs = operation.ttlMs || (this.host.view.namespaces.get(namespaceOf(key))?.ttlMs ?? 0);
+    const expires = value !== null && ttlMs > 0 ? clock + ttlMs * STEPS : 0;
+    const record: CausalRecord = { key, value, clock, writer: self, number, past, expires };
+    const found = isLive(held, clock);
+    const result = { version: clock, previous: number, found, participants: 0 };
     this.dedup.record(client, clientSequence, settledBelow, now, { ...result, committed: true });
     this.change(bucket, { records: [record], known: new Map([[self, number]]) }, true);
     this.host.outbox.sendAfter(self, { type: 'causalDurable', number });
-    this.gossip.touch(bucket.id);
-    this.answerWhenDurable(request, operation, bucket.id, number, clock);
+    this.answerWhenDurable({ request, operation, bucket: bucket.id, number, clock, found });
   }
 
-  /** Answer when the write with that number is durable here. */
-  private answerWhenDurable(
-    request: number,
-    operation: Operation,
-    bucket: BucketId,
-    number: number,
-    clock: number,
-  ): void {
-    const durable = this.durableNumber;
-    this.pending.push({ number, request, operation, bucket, clock });
-    if (number > durable) return;
+  private answerWhenDurable(write: Pending): void {
+    if (write.number > this.durableNumber) this.pending.push(write);
     // A retry of one that was answered before.
-    this.pending.pop();
-    this.answerWrite(request, operation, bucket, number, clock);
+    else this.answerWrite(write);
   }
 
-  private answerWrite(
-    request: number,
-    operation: Operation,
-    bucket: BucketId,
-    number: number,
-    clock: number,
-  ): void {
+  private answerWrite({ request, operation, bucket, number, clock, found }: Pending): void {
     const { seen, epoch } = operation.context ?? NO_CONTEXT;
     const context = { clock, epoch, seen: joined(seen, new Map([[this.host.self, number]])) };
-    this.answer(request, bucket, true, null, clock, context);
+    this.answer(request, bucket, { found, value: null, version: clock }, context);
   }
 
   private onPush(from: Ordinal, message: CausalPush, bucket: CausalBucket, row: BucketRow): void {
@@ -411,6 +444,7 @@ export class Causal {
     old: BucketRow | undefined,
     holders: ReadonlySet<Ordinal>,
     marked: Vector,
+    skipped: boolean,
   ): void {
     const former = new Set(bucket.former);
     const before = old === undefined ? new Set<Ordinal>() : holdersOf(old);
@@ -428,7 +462,7 @@ export class Causal {
       if (!stays) this.needs.delete(`${bucket.id}/${server}`);
     }
     this.sync.stop(bucket.id);
-    this.gossip.adopt(bucket.id, before);
+    this.gossip.adopt(bucket.id, skipped ? new Set() : before);
     this.uneven.add(bucket.id);
     if (!bucket.empty) this.tellAll(bucket);
   }
@@ -443,7 +477,7 @@ export class Causal {
       if (!this.gossip.isDrained(bucket)) continue;
       this.drop(bucket);
       this.gossip.forget(bucket.id);
-      this.tombs.delete(bucket.id);
+      this.graves.forget(bucket.id);
     }
   }
 
@@ -453,35 +487,6 @@ export class Causal {
     this.change(bucket, { dropped: true }, true);
     const { outbox, self } = this.host;
     outbox.sendAfter(self, { type: 'causalDropped', bucket: bucket.id });
-  }
-
-  private bury(bucket: CausalBucket, records: readonly CausalRecord[]): void {
-    let need: Vector | null = null;
-    for (const { key, value, ...stamp } of records) {
-      if (value !== null) continue;
-      need ??= new Map(bucket.known);
-      const tombs = this.tombs.get(bucket.id) ?? new Map();
-      this.tombs.set(bucket.id, tombs);
-      tombs.set(key, { stamp, need });
-    }
-  }
-
-  /** A tombstone may go when every holder knows all that was known when it came (D5). */
-  private dropTombstones(id: BucketId): void {
-    const tombs = this.tombs.get(id);
-    const bucket = this.buckets.get(id);
-    if (tombs === undefined || bucket === undefined) return;
-    // One that left may still have a write that the tombstone has to beat.
-    if (bucket.former.size > 0) return;
-    const gone = [];
-    for (const [key, { stamp, need }] of tombs) {
-      if (!this.gossip.allKnow(id, need)) continue;
-      tombs.delete(key);
-      const { clock, writer, number } = stamp;
-      gone.push({ key, clock, writer, number });
-    }
-    if (gone.length > 0) this.change(bucket, { gone });
-    if (tombs.size === 0) this.tombs.delete(id);
   }
 
   /** Another server holds the bucket: any of its replicas will do. */
@@ -499,9 +504,7 @@ export class Causal {
   private answer(
     request: number,
     bucket: BucketId,
-    found: boolean,
-    value: Uint8Array | null,
-    version: number,
+    { found, value, version, records = NO_RECORDS, more = false }: Found,
     context: Context,
   ): void {
     const { self, view } = this.host;
@@ -510,15 +513,15 @@ export class Causal {
     const now = { ...context, epoch: Math.max(context.epoch, epoch) };
     this.host.answer(
       request,
-      new Result(Ok, found, value, version, 0, epoch, bucket, self, '', NO_RECORDS, false, 0, now),
+      new Result(Ok, found, value, version, 0, epoch, bucket, self, '', records, more, 0, now),
     );
   }
 }
 
 /** Why a causal namespace does not take the operation, or null. */
 function objectionTo({ kind, condition }: Operation): string | null {
-  const { Get, Set, Delete } = OperationKind;
-  if (kind !== Get && kind !== Set && kind !== Delete) {
+  const { SetR, GetR, ConfirmedGet } = OperationKind;
+  if (kind === SetR || kind === GetR || kind === ConfirmedGet) {
     return 'a causal namespace takes get, set and delete: nothing orders its writes in time';
   }
   if (condition === ConditionKind.None) return null;
@@ -526,20 +529,26 @@ function objectionTo({ kind, condition }: Operation): string | null {
 }
 
 /** One causal key makes the whole operation causal: if it is more than that, it is refused. */
-function isForCausal({ key, writes, reads }: Operation, { namespaces }: View): boolean {
-  if (namespaces.size === 0) return false;
-  const keys = [key, ...(writes ?? []).map((write) => write.key), ...(reads?.keys ?? [])];
-  return keys.some((each) => namespaces.get(namespaceOf(each))?.mode === Mode.Causal);
+function isForCausal(operation: Operation, { namespaces }: View): boolean {
+  const isCausalKey = (key: Key): boolean => namespaces.get(namespaceOf(key))?.mode === Mode.Causal;
+  return keysOf(operation).some(isCausalKey);
 }
 
-/** Why the operation must wait for a newer view, or null. */
-function unknownNamespace({ key }: Operation, { namespaces }: View): string | null {
-  const number = namespaceOf(key);
-  if (number === 0 || namespaces.has(number)) return null;
-  return `this server knows no namespace with number ${number} yet`;
+/** What is wrong with the namespaces of the keys, or null. */
+function namesObjection(operation: Operation, { namespaces }: View): string | null {
+  for (const key of keysOf(operation)) {
+    if (!isNamed(key)) continue;
+    const number = namespaceOf(key);
+    const namespace = namespaces.get(number);
+    if (namespace === undefined) return `there is no namespace with number ${number}`;
+    if (namespace.deleted) return `namespace ${namespace.name} was deleted`;
+  }
+  return null;
 }
 
 function hasCausal({ namespaces }: View): boolean {
-  for (const { mode } of namespaces.values()) if (mode === Mode.Causal) return true;
+  for (const { mode, deleted } of namespaces.values()) {
+    if (mode === Mode.Causal && !deleted) return true;
+  }
   return false;
 }

@@ -43,6 +43,8 @@ export interface Host {
   readonly view: View;
   /** Monotonic ms of the step being taken. */
   readonly now: number;
+  /** The same, in ms of the wall clock as it was when the process began: it never steps. */
+  readonly wallMs: number;
   /** Effects of the step being taken. */
   readonly outbox: Outbox;
   /** Send to a server, this one included. */

@@ -127,6 +127,8 @@ export interface BucketMeta {
   readonly sequence: Sequence;
   readonly ballot: Ballot;
   readonly version: Version;
+  /** The bucket's clock at the commit point. */
+  readonly clockMs: number;
   readonly dedup: readonly DedupRow[];
   readonly intents: readonly Entry[];
   readonly decisions: readonly Entry[];

@@ -147,7 +147,7 @@ export function tooMuch(bytes: number): string {
 }
 
 function partOf(
-  { hops }: Operation,
+  { hops, context }: Operation,
   keys: readonly Key[],
   holdMs: number,
   timeoutMs: number,
@@ -172,6 +172,7 @@ function partOf(
     timeoutMs,
     hops,
     reads,
+    context,
   );
 }
 

@@ -12,6 +12,8 @@ export interface Namespace {
   readonly mode: Mode;
   /** How long a value lives that was written without a time of its own, ms; 0: for ever. */
   readonly ttlMs: number;
+  /** Its name is free again, and its records are being removed. */
+  readonly deleted: boolean;
 }
 
 /** Begins the keys of every namespace but the first; refused at the start of a plain key. */
@@ -29,6 +31,11 @@ export function keyIn(namespace: number, key: Key): Key {
 export function namespaceOf(key: Key): number {
   if (!key.startsWith(RESERVED) || key.length < RESERVED.length + NUMBER_BYTES) return 0;
   return key.charCodeAt(RESERVED.length) * 256 + key.charCodeAt(RESERVED.length + 1);
+}
+
+/** Quick: the keys that begin with the reserved bytes are a namespace's. */
+export function isNamed(key: Key): boolean {
+  return key.charCodeAt(0) === 0xff && key.startsWith(RESERVED);
 }
 
 /** The user's part of a key as it is stored. */

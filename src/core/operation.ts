@@ -11,6 +11,7 @@ export const OperationKind = {
   Scan: 5,
   ConfirmedGet: 6,
   GetR: 7,
+  Count: 8,
 } as const;
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
 
@@ -37,7 +38,7 @@ export interface ReadSet {
 export class Operation {
   constructor(
     readonly kind: OperationKind,
-    /** Of a setr and a getr: the first key. Of a scan: read after this key. */
+    /** Of a setr and a getr: the first key. Of a scan: read after it. Of a count: the prefix. */
     readonly key: Key,
     readonly value: Uint8Array | null,
     readonly condition: ConditionKind,
@@ -47,7 +48,7 @@ export class Operation {
     readonly clientSequence: number,
     readonly settledBelow: number,
     readonly writes: readonly ConditionalWrite[] | null,
-    /** Of a scan; otherwise derived from the key by the server. */
+    /** Of a scan and a count; otherwise derived from the key by the server. */
     readonly bucket: BucketId,
     /** Of a scan: the most records to return. */
     readonly limit: number,
@@ -57,8 +58,10 @@ export class Operation {
     readonly timeoutMs: number,
     readonly hops: number,
     readonly reads: ReadSet | null = null,
-    /** In a causal namespace: what the session has seen. */
+    /** In a namespace. In a strong one it only says what view the client has. */
     readonly context: Context | null = null,
+    /** Of a set in a namespace: how long the value lives; 0: as the namespace says. */
+    readonly ttlMs = 0,
   ) {}
 }
 
@@ -86,17 +89,24 @@ export function readdressed(
     hops,
     operation.reads,
     operation.context,
+    operation.ttlMs,
   );
 }
 
 export function isRead(kind: OperationKind): boolean {
-  const { Get, ConfirmedGet, Scan, GetR } = OperationKind;
-  return kind === Get || kind === ConfirmedGet || kind === Scan || kind === GetR;
+  const { Set, Delete, SetR } = OperationKind;
+  return kind !== Set && kind !== Delete && kind !== SetR;
 }
 
 /** Whether it changes anything: its outcome may then be unknown. */
 export function isWrite(operation: Operation): boolean {
   return !isRead(operation.kind);
+}
+
+/** Keys that the operation names. */
+export function keysOf({ key, writes, reads }: Operation): readonly Key[] {
+  if (writes === null && reads === null) return [key];
+  return [key, ...(writes ?? []).map((write) => write.key), ...(reads?.keys ?? [])];
 }
 
 export interface StoredRecord {
@@ -119,7 +129,7 @@ export class Result {
     /** Of a read: the key exists. Of a delete: it existed. */
     readonly found: boolean,
     readonly value: Uint8Array | null,
-    /** Of the record; of a part of a getr, and `previous` too: see `multi-read.ts`. */
+    /** Of the record; of a count: how many. Of a part of a getr, `previous` too: `multi-read.ts`. */
     readonly version: Version,
     /** Version that a write replaced; 0 when there was none. */
     readonly previous: Version,

@@ -2,7 +2,7 @@ import { transactionKey } from './bucket.js';
 import { met } from './condition.js';
 import { type Entry, EntryKind, type TransactionBody } from './entry.js';
 import type { Host } from './host.js';
-import type { Version } from './ids.js';
+import type { Key, Version } from './ids.js';
 import { LockTable } from './lock-table.js';
 import { type Decide, DecideAck, DecisionQuery, Vote, type VoteRequest } from './message.js';
 import type { ConditionalWrite } from './operation.js';
@@ -142,6 +142,7 @@ export class Participant {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
     if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
+    this.serving.endWhatIsDue(message.writes.map(({ key }) => key));
     for (const write of message.writes) {
       const objection = this.objectionTo(write);
       if (objection !== null) return objection;
@@ -168,11 +169,15 @@ export class Participant {
     const body: TransactionBody = {
       coordinatorBucket: message.coordinatorBucket,
       participants: message.participants,
-      writes: message.writes.map(({ key, value }) => ({ key, value })),
+      writes: message.writes.map(({ key, value }) => ({ key, value: this.stored(key, value) })),
       commit: false,
       detail: '',
     };
     return this.serving.log(EntryKind.Intent, version, 0, message, '', null, body);
+  }
+
+  private stored(key: Key, value: Uint8Array | null): Uint8Array | null {
+    return value === null ? null : this.serving.expiry.stamped(key, value);
   }
 
   private voteYes(intent: Entry): void {

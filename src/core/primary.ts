@@ -35,7 +35,7 @@ export class Primary {
   private readonly resumedEpoch: Epoch;
   private begun = false;
   /** What to add to our monotonic clock to have the bucket's. */
-  private readonly clockOffsetMs: number;
+  private clockOffsetMs: number;
 
   constructor(
     readonly bucket: Bucket,
@@ -120,6 +120,8 @@ export class Primary {
     this.ballot = makeBallot(row.epoch, incarnation);
     this.bucket.promised = this.ballot;
     this.takeover = takeover ?? this.takeover;
+    // Another's clock may have gone on from an earlier time than ours would show by now.
+    if (takeover !== null) this.clockOffsetMs = this.bucket.clockMs - this.host.now;
     this.settleThrough = this.bucket.last;
     this.logged = this.bucket.commitPoint;
     this.begun = false;

@@ -1,6 +1,6 @@
 import { Bucket } from './bucket.js';
 import type { RecoveredCausal } from './causal.js';
-import { CausalBucket, type CausalChange } from './causal-bucket.js';
+import { CausalBucket, type CausalChange, latest } from './causal-bucket.js';
 import { MOST_BUCKETS } from './causal-record.js';
 import type { BucketId, Ordinal, Sequence } from './ids.js';
 import type { BucketMeta } from './message.js';
@@ -110,8 +110,8 @@ export class Recovery {
   }
 
   private replayCausal(id: BucketId, change: CausalChange): void {
-    for (const { clock, writer, number } of change.records) {
-      if (clock > this.clock) this.clock = clock;
+    this.clock = latest(this.clock, change);
+    for (const { writer, number } of change.records) {
       if (writer === this.self && number > this.number) this.number = number;
     }
     this.causalBucket(id).apply(change, this.store, false);

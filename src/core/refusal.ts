@@ -160,4 +160,6 @@ export const LIMITS = {
   scanRecords: 1024,
   hops: 4,
   timeoutMs: 60_000,
+  /** Ten years. */
+  ttlMs: 10 * 365 * 24 * 3_600_000,
 } as const;

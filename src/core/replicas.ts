@@ -9,6 +9,9 @@ import type { Recovered } from './recovery.js';
 import type { Scrub } from './scrub.js';
 import type { BucketRow, View } from './view.js';
 
+/** Buckets that are looked through for what has expired, at a time. */
+const SWEEPS_AT_ONCE = 16;
+
 /** What a bucket is to this server. */
 export interface Replica {
   readonly bucket: Bucket;
@@ -80,6 +83,9 @@ export class Replicas {
     const { view } = this.host;
     const skipped = view.epoch > before.epoch + 1;
     let wait: TakeoverWait | null = null;
+    if (view.namespaces !== before.namespaces) {
+      for (const primary of this.primaries) primary.serving.expiry.wake();
+    }
     for (const [bucket, row] of view.rows.entries()) {
       if (row === before.rows[bucket]) continue;
       wait = this.takeRole(bucket, row, skipped, resuming, wait);
@@ -133,6 +139,12 @@ export class Replicas {
     for (const id of this.gaveUp) if (!metas.has(id)) metas.set(id, null);
     this.gaveUp.clear();
     return metas;
+  }
+
+  /** End what has expired, in a few buckets. */
+  sweep(): void {
+    let left = SWEEPS_AT_ONCE;
+    for (const primary of this.primaries) if (left > 0 && primary.serving.sweep()) left -= 1;
   }
 
   private takeRole(

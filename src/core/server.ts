@@ -99,6 +99,8 @@ export class StorageServer implements Host {
     readonly store: StateStore,
     recovered: Recovered,
     now: number,
+    /** What to add to the monotonic clock to have the wall clock's time, ms. */
+    private readonly wallOffsetMs: number,
   ) {
     this.self = identity.ordinal;
     this.incarnation = identity.incarnation;
@@ -114,6 +116,10 @@ export class StorageServer implements Host {
     this.reporter = new Reporter(this, this.incarnation, this.scrub);
     this.multiReads = new MultiReads(this);
     this.causal = new Causal(this, recovered.causal);
+  }
+
+  get wallMs(): number {
+    return this.now + this.wallOffsetMs;
   }
 
   /** Take up the roles of the recovered view. Call once, before anything else. */
@@ -177,6 +183,7 @@ export class StorageServer implements Host {
     if (now - this.beaconMs >= this.view.parameters.leaseMs / 5) this.sendBeacons();
     const tellCommit = now - this.toldMs >= TELL_COMMIT_MS;
     if (tellCommit) this.toldMs = now;
+    if (tellCommit && this.view.namespaces.size > 0) this.replicas.sweep();
     this.replicas.tick(tellCommit, tellCommit || this.throttle.free);
     for (const { request, bucket, code, why } of this.parking.expired(now)) {
       this.refuse(request, bucket, code, why);
@@ -256,8 +263,9 @@ export class StorageServer implements Host {
       this.refuse(request, 0, problem.code, problem.detail);
       return;
     }
+    const { kind } = operation;
     const bucket =
-      operation.kind === OperationKind.Scan
+      kind === OperationKind.Scan || kind === OperationKind.Count
         ? operation.bucket
         : bucketOf(operation.key, this.view.parameters);
     const row = this.view.rows[bucket];

@@ -2,10 +2,12 @@ import { transactionKey } from './bucket.js';
 import { type Current, met } from './condition.js';
 import { Coordinator } from './coordinator.js';
 import { Entry, EntryKind, type TransactionBody } from './entry.js';
+import { bare, Expiry, unstamped } from './expiry.js';
 import type { Host } from './host.js';
 import type { ClientId, Key, Sequence, Version } from './ids.js';
 import type { DedupResult } from './message.js';
 import { partResult, tooMuch } from './multi-read.js';
+import { isNamed } from './namespace.js';
 import {
   ConditionKind,
   NO_RECORDS,
@@ -13,13 +15,16 @@ import {
   OperationKind,
   Result,
   sizeOf,
+  type StoredRecord,
 } from './operation.js';
 import { Participant } from './participant.js';
 import type { Primary } from './primary.js';
 import { ReadHolds } from './read-holds.js';
 import { Code, LIMITS } from './refusal.js';
+import { walk } from './walk.js';
 
 const SCAN_BYTES = 512 * 1024;
+const EMPTY = new Uint8Array(0);
 
 /** A prepared write that is not committed yet, as later conditions must see it. */
 interface Overlaid {
@@ -32,9 +37,12 @@ interface Overlaid {
 interface Waiting {
   readonly request: number;
   readonly operation: Operation;
-  /** Null: the answer is the write's own. */
-  readonly result: Result | null;
+  /** Of the entry: what it wrote; or the operation is to begin anew. */
+  readonly result: Result | 'written' | 'again';
 }
+
+/** Who asks for an entry that the server makes by itself. */
+const NOBODY = { client: '', clientSequence: 0, settledBelow: 0 };
 
 /**
  * The client operations of one bucket, at its primary. Reads answer from committed state under the
@@ -44,6 +52,7 @@ interface Waiting {
 export class Serving {
   readonly participant: Participant;
   readonly coordinator: Coordinator;
+  readonly expiry: Expiry;
   private readonly overlay = new Map<Key, Overlaid>();
   private readonly waiting = new Map<Sequence, Waiting[]>();
   /** Confirmed reads that wait, and since when. */
@@ -60,6 +69,7 @@ export class Serving {
   ) {
     this.participant = new Participant(primary, this, host);
     this.coordinator = new Coordinator(primary, this, host);
+    this.expiry = new Expiry(primary, host);
   }
 
   /** The role became ready. */
@@ -88,6 +98,9 @@ export class Serving {
       case OperationKind.GetR:
         this.getr(request, operation);
         break;
+      case OperationKind.Count:
+        this.count(request, operation);
+        break;
       case OperationKind.Set:
       case OperationKind.Delete:
         this.write(request, operation);
@@ -115,7 +128,8 @@ export class Serving {
     if (waiting === undefined) return;
     this.waiting.delete(entry.sequence);
     for (const { request, operation, result } of waiting) {
-      if (result === null) this.host.answer(request, this.written(entry));
+      if (result === 'written') this.host.answer(request, this.written(entry));
+      else if (result === 'again') this.host.route(request, operation);
       // What a condition was judged by is a fact now, but it need not be the newest one: without
       // the lease another primary may have gone on from here (D1).
       else if (this.primary.holdsLease) this.host.answer(request, result);
@@ -186,6 +200,55 @@ export class Serving {
     return { exists: record !== undefined, version: record?.version ?? 0, sequence: 0 };
   }
 
+  /** Log the end of what the keys hold, where its time is over and nothing replaces it yet. */
+  endWhatIsDue(keys: readonly Key[]): void {
+    const { host, primary } = this;
+    for (const key of keys) {
+      if (!isNamed(key) || this.overlay.has(key)) continue;
+      const record = host.store.get(primary.bucket.id, key);
+      if (record !== undefined && this.expiry.isDue(record)) this.endNow(record);
+    }
+  }
+
+  /** Records whose time is over, that nobody asks for, are ended. True: there may be some. */
+  sweep(): boolean {
+    return this.expiry.sweep((record) => {
+      const { key, version } = record;
+      const current = this.current(key);
+      if (current.sequence > 0 || current.version !== version) return true;
+      if (this.participant.locks.holder(key) !== undefined || this.held(key)) return false;
+      this.endNow(record);
+      return true;
+    });
+  }
+
+  private endNow({ key, version: previous }: StoredRecord): void {
+    const version = this.primary.bucket.version + 1;
+    const { sequence } = this.log(EntryKind.Delete, version, previous, NOBODY, key, null, null);
+    this.overlay.set(key, { version, exists: false, sequence });
+  }
+
+  /** True: a read of these records waits, and begins anew, since the time of one is over. */
+  private awaitsEnd(
+    request: number,
+    operation: Operation,
+    records: readonly StoredRecord[],
+    result: Result | 'again',
+  ): boolean {
+    const due = records.filter((record) => this.expiry.isDue(record)).map(({ key }) => key);
+    if (due.length === 0) return false;
+    const { primary, host } = this;
+    if (!primary.writable) {
+      const why = 'a value has expired, and there are too few in-sync replicas to agree on it';
+      host.park(request, operation, primary.bucket.id, Code.NotEnoughReplicas, why);
+      return true;
+    }
+    this.endWhatIsDue(due);
+    const sequences = due.map((key) => this.overlay.get(key)?.sequence ?? 0);
+    this.expectCommit(Math.max(...sequences), request, operation, result);
+    return true;
+  }
+
   /** A getr wants the key to stay as it is for a moment. */
   held(key: Key): boolean {
     return this.holds.on(key, this.host.now);
@@ -205,9 +268,12 @@ export class Serving {
   private get(request: number, operation: Operation): void {
     if (this.blocked(request, operation) || this.unleased(request, operation)) return;
     const record = this.host.store.get(this.primary.bucket.id, operation.key);
-    const found = record !== undefined;
-    const value = record?.value ?? null;
-    this.host.answer(request, this.result(Code.Ok, found, value, record?.version ?? 0, 0, ''));
+    if (record === undefined) {
+      this.host.answer(request, this.result(Code.Ok, false, null, 0, 0, ''));
+      return;
+    }
+    if (this.awaitsEnd(request, operation, [record], 'again')) return;
+    this.host.answer(request, this.result(Code.Ok, true, bare(record), record.version, 0, ''));
   }
 
   /** Keys of this bucket, at one instant: this step. */
@@ -219,7 +285,9 @@ export class Serving {
     if (this.unleased(request, operation)) return;
     const { id } = primary.bucket;
     const found = keys.map((key) => host.store.get(id, key));
-    const records = found.filter((record) => record !== undefined);
+    const stored = found.filter((record) => record !== undefined);
+    if (this.awaitsEnd(request, operation, stored, 'again')) return;
+    const records = stored.map(unstamped);
     const bytes = sizeOf(records);
     if (bytes > LIMITS.getrBytes) {
       host.refuse(request, id, Code.TooLarge, tooMuch(bytes));
@@ -245,15 +313,34 @@ export class Serving {
     host.park(request, operation, primary.bucket.id, Code.Unavailable, why);
   }
 
-  private scan(request: number, operation: Operation): void {
+  /** Whether the bucket as a whole cannot be read now: then the operation is parked. */
+  private unsettled(request: number, operation: Operation): boolean {
     const { bucket } = this.primary;
-    if (bucket.intents.size > 0) {
-      for (const intent of bucket.intents.keys()) this.participant.hasten(intent);
-      const why = 'a distributed commit is being settled';
-      this.host.park(request, operation, bucket.id, Code.Unavailable, why);
-      return;
-    }
-    if (this.unleased(request, operation)) return;
+    if (bucket.intents.size === 0) return this.unleased(request, operation);
+    for (const intent of bucket.intents.keys()) this.participant.hasten(intent);
+    const why = 'a distributed commit is being settled';
+    this.host.park(request, operation, bucket.id, Code.Unavailable, why);
+    return true;
+  }
+
+  private count(request: number, operation: Operation): void {
+    if (this.unsettled(request, operation)) return;
+    const { bucket } = this.primary;
+    let records = 0;
+    const page = (some: readonly StoredRecord[]): boolean => {
+      for (const record of some) if (!this.expiry.isDue(record)) records += 1;
+      return true;
+    };
+    walk(this.host, bucket.id, operation.key, page, (whole) => {
+      if (!whole) this.host.onDamaged(request, operation, bucket.id);
+      else if (!this.primary.holdsLease) this.host.route(request, operation);
+      else this.host.answer(request, this.result(Code.Ok, true, null, records, 0, ''));
+    });
+  }
+
+  private scan(request: number, operation: Operation): void {
+    if (this.unsettled(request, operation)) return;
+    const { bucket } = this.primary;
     const token = this.host.expect((completion) => {
       if (completion.type === 'damaged') this.host.onDamaged(request, operation, bucket.id);
       if (completion.type !== 'scanned') return;
@@ -261,13 +348,16 @@ export class Serving {
         this.host.route(request, operation);
         return;
       }
-      const { records, more } = completion;
+      const { more } = completion;
       const { id } = bucket;
       const { self, view } = this.host;
-      this.host.answer(
-        request,
-        new Result(Code.Ok, true, null, 0, 0, view.epoch, id, self, '', records, more, 0),
-      );
+      const { Ok } = Code;
+      const due = completion.records.filter((record) => this.expiry.isDue(record));
+      const left = completion.records.filter((record) => !due.includes(record));
+      const records = left.map(unstamped);
+      const result = new Result(Ok, true, null, 0, 0, view.epoch, id, self, '', records, more, 0);
+      if (this.awaitsEnd(request, operation, due, result)) return;
+      this.host.answer(request, result);
     });
     this.host.outbox.scan(token, bucket.id, operation.key, operation.limit, SCAN_BYTES);
   }
@@ -279,6 +369,7 @@ export class Serving {
       this.host.park(request, operation, id, Code.Unavailable, 'a getr reads the key');
       return;
     }
+    this.endWhatIsDue([operation.key]);
     const current = this.current(operation.key);
     if (!met(operation.condition, operation.ifVersion, current)) {
       const why =
@@ -293,10 +384,11 @@ export class Serving {
     const version = this.primary.bucket.version + 1;
     const previous = current.exists ? current.version : 0;
     const kind = deletes ? EntryKind.Delete : EntryKind.Set;
-    const { key, value } = operation;
+    const { key, ttlMs } = operation;
+    const value = deletes ? null : this.expiry.stamped(key, operation.value ?? EMPTY, ttlMs);
     const { sequence } = this.log(kind, version, previous, operation, key, value, null);
     this.overlay.set(key, { version, exists: !deletes, sequence });
-    this.expectCommit(sequence, request, operation, null);
+    this.expectCommit(sequence, request, operation, 'written');
     if (operation.client !== '') {
       this.pending.set(transactionKey(operation.client, operation.clientSequence), sequence);
     }
@@ -314,7 +406,7 @@ export class Serving {
     sequence: Sequence,
     request: number,
     operation: Operation,
-    result: Result | null,
+    result: Waiting['result'],
   ): void {
     const waiting = { request, operation, result };
     const list = this.waiting.get(sequence);
@@ -344,7 +436,7 @@ export class Serving {
     const key = transactionKey(operation.client, operation.clientSequence);
     const sequence = this.pending.get(key);
     if (sequence === undefined) return true;
-    this.expectCommit(sequence, request, operation, null);
+    this.expectCommit(sequence, request, operation, 'written');
     return false;
   }
 

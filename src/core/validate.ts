@@ -1,5 +1,5 @@
-import { RESERVED } from './namespace.js';
-import { type Operation, OperationKind } from './operation.js';
+import { isNamed } from './namespace.js';
+import { keysOf, type Operation, OperationKind } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 
 /** Why an operation cannot be accepted at all, or null. Every limit is named in its text (U3). */
@@ -7,9 +7,15 @@ export function objection(
   operation: Operation,
   bucketCount: number,
 ): { readonly code: Code; readonly detail: string } | null {
-  // A namespace's key comes with what its session has seen.
-  if (operation.context === null && keysOf(operation).some((key) => key.startsWith(RESERVED))) {
+  const { context, kind, ttlMs } = operation;
+  // A namespace's key comes with what its client has seen.
+  if (context === null && keysOf(operation).some(isNamed)) {
     return invalid('keys that begin with the bytes ff ff are reserved for namespaces');
+  }
+  if (ttlMs !== 0) {
+    const isPlace = kind === OperationKind.Set && isNamed(operation.key);
+    if (!isPlace) return invalid('only what is set in a namespace can have a time to live');
+    if (!(ttlMs > 0 && ttlMs <= LIMITS.ttlMs)) return invalid('a value lives for 1 ms to 10 years');
   }
   switch (operation.kind) {
     case OperationKind.Get:
@@ -23,16 +29,12 @@ export function objection(
     case OperationKind.GetR:
       return keysObjection(operation.reads?.keys ?? []);
     case OperationKind.Scan:
+    case OperationKind.Count:
       if (bucketCount > 0 && operation.bucket >= bucketCount) {
         return invalid(`bucket ${operation.bucket} does not exist: there are ${bucketCount}`);
       }
       return null;
   }
-}
-
-function keysOf({ key, writes, reads, kind }: Operation): readonly string[] {
-  if (kind === OperationKind.Scan) return [];
-  return [key, ...(writes ?? []).map((write) => write.key), ...(reads?.keys ?? [])];
 }
 
 /** Why a key is refused, or null. */

@@ -11,8 +11,7 @@ import {
 } from '../core/leader.js';
 import type { Ordinal } from '../core/ids.js';
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
-import type { Mode } from '../core/namespace.js';
-import type { Created } from '../core/namespaces.js';
+import type { NamespaceAnswer, Namespaces } from '../core/namespaces.js';
 import type { Changing, Draining, Removal, Steered, Steering } from '../core/operator.js';
 import type { PreviewAnswer, Supposition } from '../core/preview.js';
 import type { ShardAnswer, Shards } from '../core/shards.js';
@@ -88,9 +87,9 @@ export class LeaderDriver implements LeaderOutbox {
     return this.durably(change(this.machine.shards));
   }
 
-  /** Durable when it resolves. */
-  async createNamespace(name: string, mode: Mode): Promise<Created> {
-    return this.durably(this.machine.namespaces.create(name, mode, 0));
+  /** Change what namespaces there are; resolves when that is durable. */
+  async namespaces(change: (namespaces: Namespaces) => NamespaceAnswer): Promise<NamespaceAnswer> {
+    return this.durably(change(this.machine.namespaces));
   }
 
   previewReshard(shardCount: number): PreviewAnswer {

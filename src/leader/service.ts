@@ -12,6 +12,8 @@ import type {
   ChangeViewResponse,
   CreateNamespaceRequest,
   CreateNamespaceResponse,
+  DeleteNamespaceRequest,
+  DeleteNamespaceResponse,
   DrainServerRequest,
   DrainServerResponse,
   HeartbeatRequest,
@@ -70,6 +72,10 @@ export function leaderService(
       const driver = ready(done);
       if (driver !== null) void drain(driver, call.request, done);
     },
+    deleteNamespace: (call, done) => {
+      const driver = ready(done);
+      if (driver !== null) void deleteNamespace(driver, call.request, done);
+    },
     createNamespace: (call, done) => {
       const driver = ready(done);
       if (driver !== null) void createNamespace(driver, call.request, done);
@@ -124,15 +130,25 @@ async function changeView(
 
 async function createNamespace(
   driver: LeaderDriver,
-  { name, mode }: CreateNamespaceRequest,
+  { name, mode, ttlMs }: CreateNamespaceRequest,
   done: sendUnaryData<CreateNamespaceResponse>,
 ): Promise<void> {
-  const answer = await driver.createNamespace(name, mode as number as Mode);
+  const answer = await driver.namespaces((all) => all.create(name, mode as number as Mode, ttlMs));
   if (answer.ok) {
     const { namespace } = answer;
     const told = { ...namespace, mode: namespace.mode as number };
     done(null, { epoch: driver.view.epoch, namespace: told });
   } else done(preconditionError(answer.code, answer.message));
+}
+
+async function deleteNamespace(
+  driver: LeaderDriver,
+  { name }: DeleteNamespaceRequest,
+  done: sendUnaryData<DeleteNamespaceResponse>,
+): Promise<void> {
+  const answer = await driver.namespaces((all) => all.delete(name));
+  if (answer.ok) done(null, { epoch: driver.view.epoch });
+  else done(preconditionError(answer.code, answer.message));
 }
 
 async function drain(

@@ -69,7 +69,7 @@ export class Driver implements Outbox {
   ) {
     const now = monotonicMs();
     const { store } = storage;
-    this.machine = new StorageServer(identity, settings, store, recovered, now);
+    this.machine = new StorageServer(identity, settings, store, recovered, now, Date.now() - now);
   }
 
   start(): void {

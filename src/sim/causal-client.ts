@@ -83,11 +83,12 @@ export class CausalClient {
     const key = random.pick(this.keys);
     const to = random.chance(0.8) ? this.home : random.whole(1, this.world.hosts.length);
     const draw = random.real();
+    const now = this.context.clock;
     if (draw < 0.5) {
       this.send(OperationKind.Get, key, null, to, (result) => {
         if (result !== null) {
           const value = result.found ? toText(result.value) : null;
-          history.read(this.session, key, value, result.version);
+          history.read(this.session, key, value, result.version, now);
         }
         this.next();
       });
@@ -95,12 +96,20 @@ export class CausalClient {
     }
     this.sequence += 1;
     const value = draw < 0.85 ? `${this.index}:${this.sequence}` : null;
-    const write = history.begin(this.session, key, value);
+    const ttlMs = value !== null && random.chance(0.2) ? random.whole(1, 1000) : 0;
+    const write = history.begin(this.session, key, value, ttlMs);
     const kind = value === null ? OperationKind.Delete : OperationKind.Set;
-    this.send(kind, key, value, to, (result) => {
-      if (result !== null) history.answered(write, result.version, result.server);
-      this.next();
-    });
+    this.send(
+      kind,
+      key,
+      value,
+      to,
+      (result) => {
+        if (result !== null) history.answered(write, result.version, result.server);
+        this.next();
+      },
+      ttlMs,
+    );
   }
 
   /** Sent once: a write that was not answered may have taken effect. */
@@ -110,6 +119,7 @@ export class CausalClient {
     value: string | null,
     to: number,
     done: (result: Result | null) => void,
+    ttlMs = 0,
   ): void {
     const { world } = this;
     const { attemptMs } = world.settings;
@@ -131,6 +141,7 @@ export class CausalClient {
       0,
       null,
       this.context,
+      ttlMs,
     );
     let open = true;
     const finish = (result: Result | null): void => {

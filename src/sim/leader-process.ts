@@ -114,9 +114,9 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
-  createNamespace(name: string, mode: Mode): void {
+  createNamespace(name: string, mode: Mode, ttlMs: number): void {
     this.input((now) => {
-      this.machine.namespaces.create(name, mode, 0);
+      this.machine.namespaces.create(name, mode, ttlMs);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

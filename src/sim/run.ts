@@ -15,7 +15,8 @@ import {
 } from '../checkers/replicas.js';
 import { checkAtomicity, checkCounters, checkTotal } from '../checkers/transactions.js';
 import { Mode } from '../core/namespace.js';
-import { CausalClient } from './causal-client.js';
+import { BRIEF_NAMESPACE, BRIEF_TTL_MS, BriefClient } from './brief-client.js';
+import { CAUSAL_NAMESPACE, CausalClient } from './causal-client.js';
 import { Client, type Patience, type Script } from './client.js';
 import { type Fault, Faults } from './faults.js';
 import { History, type Violation } from '../checkers/history.js';
@@ -39,6 +40,7 @@ const HEALING_MS = 3_000;
 const ANSWERED_WITHIN_MS = 30_000;
 /** What is still under way settles in this time, ms. */
 const REST_MS = 3_000;
+const BRIEF_CLIENTS = 2;
 
 /** What one seed came to. */
 export interface Outcome {
@@ -50,7 +52,7 @@ export interface Outcome {
   /** Keys whose history took too long to judge. */
   readonly undecided: readonly Key[];
   readonly history: History;
-  readonly causalOperations: number;
+  readonly namespaceOperations: number;
   /** Hash of all that happened; the same seed gives the same hash. */
   readonly hash: string;
   readonly events: number;
@@ -64,7 +66,7 @@ export interface Limits {
   /** When the faults end, ms. */
   readonly chaosMs?: number;
   readonly clients?: number;
-  /** Clients of a causal namespace beside them; without it there is none. */
+  /** Clients of a causal namespace beside them, and then two of a strong one with a TTL. */
   readonly causal?: number;
 }
 
@@ -93,6 +95,7 @@ class Run {
   private healing = false;
   private readonly causal = new CausalHistory();
   private readonly sessions: CausalClient[] = [];
+  private readonly briefs: BriefClient[] = [];
 
   constructor(
     private readonly seed: number,
@@ -137,7 +140,7 @@ class Run {
       violations,
       undecided,
       history,
-      causalOperations: this.causal.reads + this.causal.writes.length,
+      namespaceOperations: this.namespaceOperations(),
       hash,
       events,
       virtualMs,
@@ -145,6 +148,12 @@ class Run {
   }
 
   private readonly undecided: Key[] = [];
+
+  private namespaceOperations(): number {
+    const { causal, briefs } = this;
+    const brief = briefs.reduce((sum, { operations }) => sum + operations, 0);
+    return causal.reads + causal.writes.length + brief;
+  }
 
   private begin(): Faults {
     const { world, settings, random, play } = this;
@@ -167,8 +176,11 @@ class Run {
     const { causal: clients = 0 } = limits;
     if (clients === 0) return;
     const create = (): void => {
-      if (world.view.namespaces.size > 0) return;
-      world.leader.createNamespace('causal', Mode.Causal);
+      if (world.view.namespaces.size >= BRIEF_NAMESPACE) return;
+      world.leader.createNamespace('causal', Mode.Causal, 0);
+      if (world.view.namespaces.size >= CAUSAL_NAMESPACE) {
+        world.leader.createNamespace('brief', Mode.Strong, BRIEF_TTL_MS);
+      }
       world.clock.after(100, create);
     };
     create();
@@ -177,6 +189,9 @@ class Run {
     for (let index = 0; index < clients; index++) {
       const own = drawn.fork(`client ${index}`);
       this.sessions.push(new CausalClient(world, causal, index, own, keys, play.over));
+    }
+    for (let index = 0; index < BRIEF_CLIENTS; index++) {
+      this.briefs.push(new BriefClient(world, index, drawn.fork(`brief ${index}`), play.over));
     }
   }
 
@@ -222,7 +237,7 @@ class Run {
   private untilIdle(): void {
     const { clock } = this.world;
     const untilMs = clock.now + ANSWERED_WITHIN_MS * 2;
-    const all = [...this.clients, ...this.sessions];
+    const all = [...this.clients, ...this.sessions, ...this.briefs];
     while (clock.now < untilMs && all.some(({ idle }) => !idle)) clock.run(clock.now + 100);
   }
 
@@ -246,6 +261,7 @@ class Run {
     violations.push(...checkCausalReplicas(world.view, recordsOf));
     causal.checkRest(causalRest(world.view, recordsOf));
     violations.push(...causal.violations);
+    for (const brief of this.briefs) violations.push(...brief.violations);
     violations.push(...checkReplicas(world.view, recordsOf));
   }
 

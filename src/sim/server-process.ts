@@ -51,6 +51,7 @@ export class ServerProcess implements Outbox {
       disk.store,
       recovered,
       now,
+      processClock.wallMs() - now,
     );
     this.input((at) => this.machine.start(at, this.effects));
     this.tickAgain();

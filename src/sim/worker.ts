@@ -38,7 +38,7 @@ parentPort?.on('message', (seed: number) => {
   const outcome = run(seed, sabotage, { causal });
   const told: Told = {
     seed,
-    operations: outcome.history.calls.length + outcome.causalOperations,
+    operations: outcome.history.calls.length + outcome.namespaceOperations,
     undecided: outcome.undecided.length,
     virtualMs: outcome.virtualMs,
     failure: outcome.violations.length === 0 ? '' : tell(outcome),

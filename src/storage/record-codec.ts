@@ -215,6 +215,7 @@ function writeMeta(out: ByteWriter, meta: BucketMeta): void {
   out.number(meta.sequence);
   out.number(meta.ballot);
   out.number(meta.version);
+  out.number(meta.clockMs);
   out.list(meta.dedup, (row) => writeDedupRow(out, row));
   out.list(meta.intents, (entry) => writeEntry(out, entry));
   out.list(meta.decisions, (entry) => writeEntry(out, entry));
@@ -232,6 +233,7 @@ function readMeta(input: ByteReader): BucketMeta {
     sequence: input.number(),
     ballot: input.number(),
     version: input.number(),
+    clockMs: input.number(),
     dedup: input.list(() => readDedupRow(input)),
     intents: input.list(() => readEntry(input)),
     decisions: input.list(() => readEntry(input)),
@@ -258,6 +260,7 @@ function writeCausal(out: ByteWriter, change: CausalChange): void {
     out.number(number);
   });
   writeVector(out, Array.from(change.known));
+  out.number(change.clock);
   out.list(change.former === null ? [] : [change.former], (former) => {
     out.list(former, (server) => out.u32(server));
   });
@@ -274,6 +277,7 @@ function readCausal(input: ByteReader): CausalChange {
       number: input.number(),
     })),
     known: new Map(readVector(input)),
+    clock: input.number(),
     former: input.list(() => input.list(() => input.u32()))[0] ?? null,
     dropped: input.boolean(),
   };

@@ -72,16 +72,18 @@ export function readViewDelta(input: ByteReader): ViewDelta {
   };
 }
 
-function writeNamespace(out: ByteWriter, { number, name, mode, ttlMs }: Namespace): void {
+function writeNamespace(out: ByteWriter, { number, name, mode, ...more }: Namespace): void {
   out.u32(number);
   out.text(name);
   out.u8(mode);
-  out.number(ttlMs);
+  out.number(more.ttlMs);
+  out.boolean(more.deleted);
 }
 
 function readNamespace(input: ByteReader): Namespace {
   const [number, name] = [input.u32(), input.text()];
-  return { number, name, mode: input.u8() as Mode, ttlMs: input.number() };
+  const [mode, ttlMs, deleted] = [input.u8() as Mode, input.number(), input.boolean()];
+  return { number, name, mode, ttlMs, deleted };
 }
 
 function byNumber(namespaces: readonly Namespace[]): Map<number, Namespace> {

@@ -32,15 +32,15 @@ export function contextFromWire({ clock, epoch, seen }: kv.Context): Context {
 }
 
 function recordToWire({ value, ...record }: CausalRecord): wire.CausalRecord {
-  const { key, clock, writer, number, past } = record;
+  const { key, past, ...stamp } = record;
   const said = value === null ? {} : { value: asBuffer(value) };
-  return { key: fromBinary(key), clock, writer, number, past: vectorToWire(past), ...said };
+  return { key: fromBinary(key), past: vectorToWire(past), ...stamp, ...said };
 }
 
 function recordFromWire(record: wire.CausalRecord): CausalRecord {
-  const { clock, writer, number } = record;
+  const { clock, writer, number, expires } = record;
   const [key, past] = [toBinary(record.key), vectorFromWire(record.past)];
-  return { key, value: record.value ?? null, clock, writer, number, past };
+  return { key, value: record.value ?? null, clock, writer, number, past, expires };
 }
 
 export function pushToWire(message: CausalPush): wire.CausalPush {
@@ -80,11 +80,12 @@ export function digestFromWire({ bucket, round, leaves }: wire.CausalDigest): Ca
 }
 
 export function stampsToWire(message: CausalStamps): wire.CausalStamps {
-  const { bucket, round, known, former, leaves, stamps } = message;
+  const { bucket, round, known, clock, former, leaves, stamps } = message;
   return {
     bucket,
     round,
     known: vectorToWire(known),
+    clock,
     former: [...former],
     leaves: [...leaves],
     stamps: stamps.map(({ key, ...stamp }) => ({ key: fromBinary(key), ...stamp })),
@@ -92,16 +93,16 @@ export function stampsToWire(message: CausalStamps): wire.CausalStamps {
 }
 
 export function stampsFromWire(message: wire.CausalStamps): CausalStamps {
-  const { bucket, round, known, former, leaves } = message;
+  const { bucket, round, known, clock, former, leaves } = message;
   const stamps = message.stamps.map(({ key, ...stamp }): KeyStamp => ({
     key: toBinary(key),
     ...stamp,
   }));
-  return new CausalStamps(bucket, round, vectorFromWire(known), former, leaves, stamps);
+  return new CausalStamps(bucket, round, vectorFromWire(known), clock, former, leaves, stamps);
 }
 
 export function pullToWire(message: CausalPull): wire.CausalPull {
-  const { bucket, round, part, wanted, records, known } = message;
+  const { bucket, round, part, wanted, records, known, clock } = message;
   return {
     bucket,
     round,
@@ -110,11 +111,12 @@ export function pullToWire(message: CausalPull): wire.CausalPull {
     records: records.map(recordToWire),
     last: known !== null,
     known: known === null ? [] : vectorToWire(known),
+    clock,
   };
 }
 
 export function pullFromWire(message: wire.CausalPull): CausalPull {
-  const { bucket, round, part, wanted, records, last, known } = message;
+  const { bucket, round, part, wanted, records, last, known, clock } = message;
   return new CausalPull(
     bucket,
     round,
@@ -122,6 +124,7 @@ export function pullFromWire(message: wire.CausalPull): CausalPull {
     wanted.map(toBinary),
     records.map(recordFromWire),
     last ? vectorFromWire(known) : null,
+    clock,
   );
 }
 

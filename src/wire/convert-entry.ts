@@ -81,6 +81,7 @@ export function metaToWire(meta: BucketMeta): wire.BucketMeta {
     sequence: meta.sequence,
     ballot: meta.ballot,
     version: meta.version,
+    clockMs: meta.clockMs,
     dedup: meta.dedup.map(({ client, floor, atMs, results }) => ({
       client: fromBinary(client),
       floor,
@@ -97,6 +98,7 @@ export function metaFromWire(meta: wire.BucketMeta): BucketMeta {
     sequence: meta.sequence,
     ballot: meta.ballot,
     version: meta.version,
+    clockMs: meta.clockMs,
     dedup: meta.dedup.map(({ client, floor, atMs, results }) => ({
       client: toBinary(client),
       floor,

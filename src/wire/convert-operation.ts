@@ -73,6 +73,7 @@ export function operationToWire(operation: Operation, id: number): wire.Operatio
     hops: operation.hops,
     keys: operation.reads?.keys.map(fromBinary) ?? [],
     holdMs: operation.reads?.holdMs ?? 0,
+    ttlMs: operation.ttlMs,
     ...(operation.context === null ? {} : { context: contextToWire(operation.context) }),
   };
 }
@@ -110,6 +111,7 @@ export function operationFromWire(
     operation.hops,
     isGetr ? { keys, holdMs: operation.holdMs } : null,
     operation.context === undefined ? null : contextFromWire(operation.context),
+    operation.ttlMs,
   );
 }
 

@@ -200,6 +200,7 @@ test('locate tells the way from the key to its servers', async () => {
       const replicas = ['127.0.0.1:1', '127.0.0.1:2'];
       return Promise.resolve({
         key: Buffer.from('a'),
+        hashed: 'a',
         bucket: 0,
         epoch: 1,
         primary: '127.0.0.1:1',

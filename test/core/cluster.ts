@@ -94,7 +94,7 @@ export class Node implements Outbox {
     const identity = { ordinal, incarnation };
     const recovered = recovery.finish();
     const settings = DEFAULT_SERVER_SETTINGS;
-    this.machine = new StorageServer(identity, settings, this.store, recovered, now);
+    this.machine = new StorageServer(identity, settings, this.store, recovered, now, 0);
     this.machine.start(now, this);
   }
 

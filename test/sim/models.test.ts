@@ -154,6 +154,7 @@ describe('the log', () => {
       sequence: 2,
       ballot: 9,
       version: 2,
+      clockMs: 0,
       dedup: [],
       intents: [],
       decisions: [],

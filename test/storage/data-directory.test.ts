@@ -26,7 +26,7 @@ async function withIdentity(fields: unknown): Promise<string> {
 }
 
 const WHOLE = {
-  format: 4,
+  format: 5,
   kind: 'server',
   id: '5ba0b4a7-55a5-4c8a-8f8d-0f6b4fd2a1d1',
   cluster_id: 'c',
@@ -78,7 +78,7 @@ describe('a data directory', () => {
     ['an empty file', '', 'DAMAGED'],
     ['no object', 'null', 'DAMAGED'],
     ['no format', { ...WHOLE, format: undefined }, 'DAMAGED'],
-    ['a later format', { ...WHOLE, format: 5 }, 'UNKNOWN_FORMAT'],
+    ['a later format', { ...WHOLE, format: 6 }, 'UNKNOWN_FORMAT'],
     ['no id', { ...WHOLE, id: '' }, 'DAMAGED'],
     ['no cluster', { ...WHOLE, cluster_id: undefined }, 'DAMAGED'],
     ['no ordinal', { ...WHOLE, ordinal: -1 }, 'DAMAGED'],

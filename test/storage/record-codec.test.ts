@@ -71,6 +71,7 @@ const causalRecord = fc.record({
   writer: small,
   number: count,
   past: vector,
+  expires: count,
 });
 const causalChange = fc.record({
   records: fc.array(causalRecord, { maxLength: 3 }),
@@ -78,6 +79,7 @@ const causalChange = fc.record({
     maxLength: 3,
   }),
   known: vector,
+  clock: count,
   former: fc.option(fc.array(small, { maxLength: 3 })),
   dropped: fc.boolean(),
 });
@@ -86,6 +88,7 @@ const meta: fc.Arbitrary<BucketMeta> = fc.record({
   sequence: count,
   ballot: count,
   version: count,
+  clockMs: count,
   dedup: fc.array(
     fc.record({
       client: binary,
@@ -164,6 +167,7 @@ const namespaces = fc
       name: text,
       mode: fc.constantFrom(...Object.values(Mode)),
       ttlMs: count,
+      deleted: fc.boolean(),
     }),
     { selector: ({ number }) => number, maxLength: 3 },
   )

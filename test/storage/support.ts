@@ -60,6 +60,7 @@ export function meta(sequence: number): BucketMeta {
     sequence,
     ballot: 7,
     version: sequence,
+    clockMs: 0,
     dedup: [],
     intents: [],
     decisions: [],

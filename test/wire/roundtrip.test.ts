@@ -66,6 +66,7 @@ const meta = fc.record({
   sequence: whole,
   ballot: whole,
   version: whole,
+  clockMs: whole,
   dedup: some(
     fc.record({ client, floor: whole, atMs: whole, results: some(fc.tuple(whole, result)) }),
   ),
@@ -139,6 +140,7 @@ const namespaces = some(
     name: text,
     mode: fc.constantFrom(...Object.values(Mode)),
     ttlMs: whole,
+    deleted: fc.boolean(),
   }),
 ).map((list) => new Map(list.map((one) => [one.number, one])));
 const view: fc.Arbitrary<View> = fc.record({
@@ -183,6 +185,7 @@ const causalRecord = fc.record({
   writer: small,
   number: whole,
   past: vector,
+  expires: whole,
 });
 const stamp = fc.record({ key: binary, clock: whole, writer: small, number: whole });
 const context = fc.record({ clock: whole, epoch: whole, seen: vector });
@@ -203,10 +206,10 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(small, whole, some(whole))
     .map((fields) => new causal.CausalDigest(...fields)),
   causalStamps: fc
-    .tuple(small, whole, vector, some(small), some(small), some(stamp))
+    .tuple(small, whole, vector, whole, some(small), some(small), some(stamp))
     .map((fields) => new causal.CausalStamps(...fields)),
   causalPull: fc
-    .tuple(small, whole, small, some(binary), some(causalRecord), fc.option(vector))
+    .tuple(small, whole, small, some(binary), some(causalRecord), fc.option(vector), whole)
     .map((fields) => new causal.CausalPull(...fields)),
   causalRecords: fc
     .tuple(small, whole, small, some(causalRecord))
@@ -356,6 +359,7 @@ describe('between clients and servers', () => {
             fc.nat(4),
             fc.constant(null),
             fc.option(context),
+            whole,
           )
           .map((fields) => new Operation(kind, ...fields)),
       );

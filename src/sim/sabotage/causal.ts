@@ -2,10 +2,22 @@ import { Causal } from '../../core/causal.js';
 import { CausalBucket } from '../../core/causal-bucket.js';
 import { CausalGossip } from '../../core/causal-gossip.js';
 import { CausalReads } from '../../core/causal-reads.js';
+import { Expiry } from '../../core/expiry.js';
+import type { Host } from '../../core/host.js';
+import type { Result, StoredRecord } from '../../core/operation.js';
+import { Code } from '../../core/refusal.js';
+import { Serving } from '../../core/serving.js';
 import { replace, wrap } from './patch.js';
 import type { Sabotage } from './sabotage.js';
 
 const CLIENTS = 4;
+
+/** What a break needs to see of a `Serving`. */
+interface ServesReads {
+  readonly expiry: Expiry;
+  readonly host: Host;
+  result(...fields: readonly unknown[]): Result;
+}
 
 /** Breaks of causal namespaces. */
 export const CAUSAL: readonly Sabotage[] = [
@@ -47,6 +59,31 @@ export const CAUSAL: readonly Sabotage[] = [
     breaks: 'D5: a learner is admitted that lacks the causal half of the bucket',
     causal: CLIENTS,
     install: () => replace(Causal.prototype, { isReady: { value: () => true } }),
+  },
+  {
+    name: 'expired-by-own-clock',
+    breaks: 'D5: a replica serves what its reader has already seen to expire',
+    causal: CLIENTS,
+    install: () => wrap(CausalReads.prototype, 'timeOf', () => 0),
+  },
+  {
+    name: 'expired-served',
+    breaks: 'TTL: a value is served although its time is over',
+    causal: CLIENTS,
+    install: () => replace(Expiry.prototype, { isDue: { value: () => false } }),
+  },
+  {
+    name: 'expiry-not-agreed',
+    breaks: 'TTL: the primary answers that a value is over, and nobody else hears of it',
+    causal: CLIENTS,
+    install: () =>
+      wrap<ServesReads>(Serving.prototype, 'awaitsEnd', (_, serving, [request, , records]) => {
+        const isDue = (record: StoredRecord): boolean => serving.expiry.isDue(record);
+        if (!(records as StoredRecord[]).some(isDue)) return false;
+        const nothing = serving.result(Code.Ok, false, null, 0, 0, '');
+        serving.host.answer(request as number, nothing);
+        return true;
+      }),
   },
   {
     name: 'leaves-with-its-writes',

@@ -38,6 +38,8 @@ export enum OperationKind {
   OPERATION_KIND_CONFIRMED_GET = 6,
   /** OPERATION_KIND_GETR - Several keys at one instant. */
   OPERATION_KIND_GETR = 7,
+  /** OPERATION_KIND_COUNT - How many records of a namespace a bucket has: `key` is the namespace's prefix. */
+  OPERATION_KIND_COUNT = 8,
 }
 
 export function operationKindFromJSON(object: any): OperationKind {
@@ -66,6 +68,9 @@ export function operationKindFromJSON(object: any): OperationKind {
     case 7:
     case "OPERATION_KIND_GETR":
       return OperationKind.OPERATION_KIND_GETR;
+    case 8:
+    case "OPERATION_KIND_COUNT":
+      return OperationKind.OPERATION_KIND_COUNT;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -89,6 +94,8 @@ export function operationKindToJSON(object: OperationKind): string {
       return "OPERATION_KIND_CONFIRMED_GET";
     case OperationKind.OPERATION_KIND_GETR:
       return "OPERATION_KIND_GETR";
+    case OperationKind.OPERATION_KIND_COUNT:
+      return "OPERATION_KIND_COUNT";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum OperationKind");
   }
@@ -289,8 +296,12 @@ export interface Operation {
   keys: Buffer[];
   /** Of a part of a getr that was disturbed: writes of its keys wait for so long, in milliseconds. */
   holdMs: number;
-  /** In a causal namespace. */
-  context?: Context | undefined;
+  /** In a namespace. In a strong one it says only what view the client has. */
+  context?:
+    | Context
+    | undefined;
+  /** Of a set in a namespace: how long the value lives, in milliseconds; 0: as the namespace says. */
+  ttlMs: number;
 }
 
 export interface ExchangeRequest {
@@ -759,6 +770,7 @@ function createBaseOperation(): Operation {
     keys: [],
     holdMs: 0,
     context: undefined,
+    ttlMs: 0,
   };
 }
 
@@ -811,6 +823,9 @@ export const Operation: MessageFns<Operation> = {
     }
     if (message.context !== undefined) {
       Context.encode(message.context, writer.uint32(130).fork()).join();
+    }
+    if (message.ttlMs !== 0) {
+      writer.uint32(136).uint64(message.ttlMs);
     }
     return writer;
   },
@@ -956,6 +971,14 @@ export const Operation: MessageFns<Operation> = {
             message.context = Context.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.ttlMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1008,6 +1031,11 @@ export const Operation: MessageFns<Operation> = {
         ? globalThis.Number(object.hold_ms)
         : 0,
       context: isSet(object.context) ? Context.fromJSON(object.context) : undefined,
+      ttlMs: isSet(object.ttlMs)
+        ? globalThis.Number(object.ttlMs)
+        : isSet(object.ttl_ms)
+        ? globalThis.Number(object.ttl_ms)
+        : 0,
     };
   },
 
@@ -1061,6 +1089,9 @@ export const Operation: MessageFns<Operation> = {
     if (message.context !== undefined) {
       obj.context = Context.toJSON(message.context);
     }
+    if (message.ttlMs !== 0) {
+      obj.ttlMs = Math.round(message.ttlMs);
+    }
     return obj;
   },
 
@@ -1087,6 +1118,7 @@ export const Operation: MessageFns<Operation> = {
     message.context = (object.context !== undefined && object.context !== null)
       ? Context.fromPartial(object.context)
       : undefined;
+    message.ttlMs = object.ttlMs ?? 0;
     return message;
   },
 };

@@ -104,11 +104,21 @@ export interface DrainServerResponse {
 export interface CreateNamespaceRequest {
   name: string;
   mode: ConsistencyMode;
+  /** How long a value lives, in milliseconds; 0: for ever. */
+  ttlMs: number;
 }
 
 export interface CreateNamespaceResponse {
   epoch: number;
   namespace: Namespace | undefined;
+}
+
+export interface DeleteNamespaceRequest {
+  name: string;
+}
+
+export interface DeleteNamespaceResponse {
+  epoch: number;
 }
 
 export interface SteerRebalanceRequest {
@@ -1242,7 +1252,7 @@ export const DrainServerResponse: MessageFns<DrainServerResponse> = {
 };
 
 function createBaseCreateNamespaceRequest(): CreateNamespaceRequest {
-  return { name: "", mode: 0 };
+  return { name: "", mode: 0, ttlMs: 0 };
 }
 
 export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
@@ -1252,6 +1262,9 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     }
     if (message.mode !== 0) {
       writer.uint32(16).int32(message.mode);
+    }
+    if (message.ttlMs !== 0) {
+      writer.uint32(24).uint64(message.ttlMs);
     }
     return writer;
   },
@@ -1285,6 +1298,14 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
             message.mode = reader.int32() as any;
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ttlMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1301,6 +1322,11 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     return {
       name: isSet(object.name) ? globalThis.String(object.name) : "",
       mode: isSet(object.mode) ? consistencyModeFromJSON(object.mode) : 0,
+      ttlMs: isSet(object.ttlMs)
+        ? globalThis.Number(object.ttlMs)
+        : isSet(object.ttl_ms)
+        ? globalThis.Number(object.ttl_ms)
+        : 0,
     };
   },
 
@@ -1312,6 +1338,9 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     if (message.mode !== 0) {
       obj.mode = consistencyModeToJSON(message.mode);
     }
+    if (message.ttlMs !== 0) {
+      obj.ttlMs = Math.round(message.ttlMs);
+    }
     return obj;
   },
 
@@ -1322,6 +1351,7 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     const message = createBaseCreateNamespaceRequest();
     message.name = object.name ?? "";
     message.mode = object.mode ?? 0;
+    message.ttlMs = object.ttlMs ?? 0;
     return message;
   },
 };
@@ -1409,6 +1439,140 @@ export const CreateNamespaceResponse: MessageFns<CreateNamespaceResponse> = {
     message.namespace = (object.namespace !== undefined && object.namespace !== null)
       ? Namespace.fromPartial(object.namespace)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseDeleteNamespaceRequest(): DeleteNamespaceRequest {
+  return { name: "" };
+}
+
+export const DeleteNamespaceRequest: MessageFns<DeleteNamespaceRequest> = {
+  encode(message: DeleteNamespaceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteNamespaceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteNamespaceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteNamespaceRequest {
+    return { name: isSet(object.name) ? globalThis.String(object.name) : "" };
+  },
+
+  toJSON(message: DeleteNamespaceRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteNamespaceRequest>, I>>(base?: I): DeleteNamespaceRequest {
+    return DeleteNamespaceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteNamespaceRequest>, I>>(object: I): DeleteNamespaceRequest {
+    const message = createBaseDeleteNamespaceRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteNamespaceResponse(): DeleteNamespaceResponse {
+  return { epoch: 0 };
+}
+
+export const DeleteNamespaceResponse: MessageFns<DeleteNamespaceResponse> = {
+  encode(message: DeleteNamespaceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteNamespaceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteNamespaceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteNamespaceResponse {
+    return { epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0 };
+  },
+
+  toJSON(message: DeleteNamespaceResponse): unknown {
+    const obj: any = {};
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeleteNamespaceResponse>, I>>(base?: I): DeleteNamespaceResponse {
+    return DeleteNamespaceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteNamespaceResponse>, I>>(object: I): DeleteNamespaceResponse {
+    const message = createBaseDeleteNamespaceResponse();
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
@@ -5307,6 +5471,18 @@ export const LeaderServiceService = {
       Buffer.from(CreateNamespaceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateNamespaceResponse => CreateNamespaceResponse.decode(value),
   },
+  /** Its records go, too. */
+  deleteNamespace: {
+    path: "/kvs.v1.LeaderService/DeleteNamespace" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteNamespaceRequest): Buffer =>
+      Buffer.from(DeleteNamespaceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteNamespaceRequest => DeleteNamespaceRequest.decode(value),
+    responseSerialize: (value: DeleteNamespaceResponse): Buffer =>
+      Buffer.from(DeleteNamespaceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteNamespaceResponse => DeleteNamespaceResponse.decode(value),
+  },
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance: {
     path: "/kvs.v1.LeaderService/SteerRebalance" as const,
@@ -5392,6 +5568,8 @@ export interface LeaderServiceServer extends UntypedServiceImplementation {
   drainServer: handleUnaryCall<DrainServerRequest, DrainServerResponse>;
   /** A named key space with a consistency mode; asking again for what is there changes nothing. */
   createNamespace: handleUnaryCall<CreateNamespaceRequest, CreateNamespaceResponse>;
+  /** Its records go, too. */
+  deleteNamespace: handleUnaryCall<DeleteNamespaceRequest, DeleteNamespaceResponse>;
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance: handleUnaryCall<SteerRebalanceRequest, SteerRebalanceResponse>;
   /** What a change of the membership would move. Changes nothing. */
@@ -5530,6 +5708,22 @@ export interface LeaderServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateNamespaceResponse) => void,
+  ): ClientUnaryCall;
+  /** Its records go, too. */
+  deleteNamespace(
+    request: DeleteNamespaceRequest,
+    callback: (error: ServiceError | null, response: DeleteNamespaceResponse) => void,
+  ): ClientUnaryCall;
+  deleteNamespace(
+    request: DeleteNamespaceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteNamespaceResponse) => void,
+  ): ClientUnaryCall;
+  deleteNamespace(
+    request: DeleteNamespaceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteNamespaceResponse) => void,
   ): ClientUnaryCall;
   /** Pause, resume or cancel a running rebalance, or change its rate. */
   steerRebalance(

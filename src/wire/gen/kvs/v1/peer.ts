@@ -251,6 +251,8 @@ export interface BucketMeta {
   /** Intents not yet resolved and decisions not yet forgotten, as the entries that made them. */
   intents: Entry[];
   decisions: Entry[];
+  /** The bucket's clock at the commit point, in milliseconds. */
+  clockMs: number;
 }
 
 export interface SnapshotChunk {
@@ -345,6 +347,8 @@ export interface CausalRecord {
   number: number;
   /** What the session of the write had seen. */
   past: Seen[];
+  /** Clock from which on it counts as deleted; 0: never. */
+  expires: number;
 }
 
 /** What the sender took for the bucket, with numbers above `since`, up to `up_to`. */
@@ -405,6 +409,8 @@ export interface CausalStamps {
   former: number[];
   leaves: number[];
   stamps: KeyStamp[];
+  /** Of the sender. */
+  clock: number;
 }
 
 /** 3: keys that the sender wants, and what it has that the other lacks. */
@@ -417,6 +423,8 @@ export interface CausalPull {
   /** The last part carries what the sender knew at 1. */
   last: boolean;
   known: Seen[];
+  /** Of the sender. */
+  clock: number;
 }
 
 /** 4: the wanted records. */
@@ -2865,7 +2873,7 @@ export const DedupResult: MessageFns<DedupResult> = {
 };
 
 function createBaseBucketMeta(): BucketMeta {
-  return { sequence: 0, ballot: 0, version: 0, dedup: [], intents: [], decisions: [] };
+  return { sequence: 0, ballot: 0, version: 0, dedup: [], intents: [], decisions: [], clockMs: 0 };
 }
 
 export const BucketMeta: MessageFns<BucketMeta> = {
@@ -2887,6 +2895,9 @@ export const BucketMeta: MessageFns<BucketMeta> = {
     }
     for (const v of message.decisions) {
       Entry.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.clockMs !== 0) {
+      writer.uint32(56).uint64(message.clockMs);
     }
     return writer;
   },
@@ -2952,6 +2963,14 @@ export const BucketMeta: MessageFns<BucketMeta> = {
             message.decisions.push(Entry.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.clockMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2972,6 +2991,11 @@ export const BucketMeta: MessageFns<BucketMeta> = {
       dedup: globalThis.Array.isArray(object?.dedup) ? object.dedup.map((e: any) => DedupEntry.fromJSON(e)) : [],
       intents: globalThis.Array.isArray(object?.intents) ? object.intents.map((e: any) => Entry.fromJSON(e)) : [],
       decisions: globalThis.Array.isArray(object?.decisions) ? object.decisions.map((e: any) => Entry.fromJSON(e)) : [],
+      clockMs: isSet(object.clockMs)
+        ? globalThis.Number(object.clockMs)
+        : isSet(object.clock_ms)
+        ? globalThis.Number(object.clock_ms)
+        : 0,
     };
   },
 
@@ -2995,6 +3019,9 @@ export const BucketMeta: MessageFns<BucketMeta> = {
     if (message.decisions?.length) {
       obj.decisions = message.decisions.map((e) => Entry.toJSON(e));
     }
+    if (message.clockMs !== 0) {
+      obj.clockMs = Math.round(message.clockMs);
+    }
     return obj;
   },
 
@@ -3009,6 +3036,7 @@ export const BucketMeta: MessageFns<BucketMeta> = {
     message.dedup = object.dedup?.map((e) => DedupEntry.fromPartial(e)) || [];
     message.intents = object.intents?.map((e) => Entry.fromPartial(e)) || [];
     message.decisions = object.decisions?.map((e) => Entry.fromPartial(e)) || [];
+    message.clockMs = object.clockMs ?? 0;
     return message;
   },
 };
@@ -4271,7 +4299,7 @@ export const DigestReport: MessageFns<DigestReport> = {
 };
 
 function createBaseCausalRecord(): CausalRecord {
-  return { key: Buffer.alloc(0), value: undefined, clock: 0, writer: 0, number: 0, past: [] };
+  return { key: Buffer.alloc(0), value: undefined, clock: 0, writer: 0, number: 0, past: [], expires: 0 };
 }
 
 export const CausalRecord: MessageFns<CausalRecord> = {
@@ -4293,6 +4321,9 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     }
     for (const v of message.past) {
       Seen.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.expires !== 0) {
+      writer.uint32(56).uint64(message.expires);
     }
     return writer;
   },
@@ -4358,6 +4389,14 @@ export const CausalRecord: MessageFns<CausalRecord> = {
             message.past.push(Seen.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.expires = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4378,6 +4417,7 @@ export const CausalRecord: MessageFns<CausalRecord> = {
       writer: isSet(object.writer) ? globalThis.Number(object.writer) : 0,
       number: isSet(object.number) ? globalThis.Number(object.number) : 0,
       past: globalThis.Array.isArray(object?.past) ? object.past.map((e: any) => Seen.fromJSON(e)) : [],
+      expires: isSet(object.expires) ? globalThis.Number(object.expires) : 0,
     };
   },
 
@@ -4401,6 +4441,9 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     if (message.past?.length) {
       obj.past = message.past.map((e) => Seen.toJSON(e));
     }
+    if (message.expires !== 0) {
+      obj.expires = Math.round(message.expires);
+    }
     return obj;
   },
 
@@ -4415,6 +4458,7 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     message.writer = object.writer ?? 0;
     message.number = object.number ?? 0;
     message.past = object.past?.map((e) => Seen.fromPartial(e)) || [];
+    message.expires = object.expires ?? 0;
     return message;
   },
 };
@@ -5098,7 +5142,7 @@ export const KeyStamp: MessageFns<KeyStamp> = {
 };
 
 function createBaseCausalStamps(): CausalStamps {
-  return { bucket: 0, round: 0, known: [], former: [], leaves: [], stamps: [] };
+  return { bucket: 0, round: 0, known: [], former: [], leaves: [], stamps: [], clock: 0 };
 }
 
 export const CausalStamps: MessageFns<CausalStamps> = {
@@ -5128,6 +5172,9 @@ export const CausalStamps: MessageFns<CausalStamps> = {
     }
     for (const v of message.stamps) {
       KeyStamp.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.clock !== 0) {
+      writer.uint32(56).uint64(message.clock);
     }
     return writer;
   },
@@ -5213,6 +5260,14 @@ export const CausalStamps: MessageFns<CausalStamps> = {
             message.stamps.push(KeyStamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.clock = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5233,6 +5288,7 @@ export const CausalStamps: MessageFns<CausalStamps> = {
       former: globalThis.Array.isArray(object?.former) ? object.former.map((e: any) => globalThis.Number(e)) : [],
       leaves: globalThis.Array.isArray(object?.leaves) ? object.leaves.map((e: any) => globalThis.Number(e)) : [],
       stamps: globalThis.Array.isArray(object?.stamps) ? object.stamps.map((e: any) => KeyStamp.fromJSON(e)) : [],
+      clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
     };
   },
 
@@ -5256,6 +5312,9 @@ export const CausalStamps: MessageFns<CausalStamps> = {
     if (message.stamps?.length) {
       obj.stamps = message.stamps.map((e) => KeyStamp.toJSON(e));
     }
+    if (message.clock !== 0) {
+      obj.clock = Math.round(message.clock);
+    }
     return obj;
   },
 
@@ -5270,12 +5329,13 @@ export const CausalStamps: MessageFns<CausalStamps> = {
     message.former = object.former?.map((e) => e) || [];
     message.leaves = object.leaves?.map((e) => e) || [];
     message.stamps = object.stamps?.map((e) => KeyStamp.fromPartial(e)) || [];
+    message.clock = object.clock ?? 0;
     return message;
   },
 };
 
 function createBaseCausalPull(): CausalPull {
-  return { bucket: 0, round: 0, part: 0, wanted: [], records: [], last: false, known: [] };
+  return { bucket: 0, round: 0, part: 0, wanted: [], records: [], last: false, known: [], clock: 0 };
 }
 
 export const CausalPull: MessageFns<CausalPull> = {
@@ -5300,6 +5360,9 @@ export const CausalPull: MessageFns<CausalPull> = {
     }
     for (const v of message.known) {
       Seen.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.clock !== 0) {
+      writer.uint32(64).uint64(message.clock);
     }
     return writer;
   },
@@ -5373,6 +5436,14 @@ export const CausalPull: MessageFns<CausalPull> = {
             message.known.push(Seen.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.clock = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5398,6 +5469,7 @@ export const CausalPull: MessageFns<CausalPull> = {
         : [],
       last: isSet(object.last) ? globalThis.Boolean(object.last) : false,
       known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => Seen.fromJSON(e)) : [],
+      clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
     };
   },
 
@@ -5424,6 +5496,9 @@ export const CausalPull: MessageFns<CausalPull> = {
     if (message.known?.length) {
       obj.known = message.known.map((e) => Seen.toJSON(e));
     }
+    if (message.clock !== 0) {
+      obj.clock = Math.round(message.clock);
+    }
     return obj;
   },
 
@@ -5439,6 +5514,7 @@ export const CausalPull: MessageFns<CausalPull> = {
     message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
     message.last = object.last ?? false;
     message.known = object.known?.map((e) => Seen.fromPartial(e)) || [];
+    message.clock = object.clock ?? 0;
     return message;
   },
 };

@@ -230,6 +230,8 @@ export interface Namespace {
   mode: ConsistencyMode;
   /** How long a value lives that was written without a time of its own, in milliseconds; 0: for ever. */
   ttlMs: number;
+  /** Its name is free again, and its records are being removed. */
+  deleted: boolean;
 }
 
 export interface NamespaceList {
@@ -1296,7 +1298,7 @@ export const ViewParameters: MessageFns<ViewParameters> = {
 };
 
 function createBaseNamespace(): Namespace {
-  return { number: 0, name: "", mode: 0, ttlMs: 0 };
+  return { number: 0, name: "", mode: 0, ttlMs: 0, deleted: false };
 }
 
 export const Namespace: MessageFns<Namespace> = {
@@ -1312,6 +1314,9 @@ export const Namespace: MessageFns<Namespace> = {
     }
     if (message.ttlMs !== 0) {
       writer.uint32(32).uint64(message.ttlMs);
+    }
+    if (message.deleted !== false) {
+      writer.uint32(40).bool(message.deleted);
     }
     return writer;
   },
@@ -1361,6 +1366,14 @@ export const Namespace: MessageFns<Namespace> = {
             message.ttlMs = longToNumber(reader.uint64());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.deleted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1383,6 +1396,7 @@ export const Namespace: MessageFns<Namespace> = {
         : isSet(object.ttl_ms)
         ? globalThis.Number(object.ttl_ms)
         : 0,
+      deleted: isSet(object.deleted) ? globalThis.Boolean(object.deleted) : false,
     };
   },
 
@@ -1400,6 +1414,9 @@ export const Namespace: MessageFns<Namespace> = {
     if (message.ttlMs !== 0) {
       obj.ttlMs = Math.round(message.ttlMs);
     }
+    if (message.deleted !== false) {
+      obj.deleted = message.deleted;
+    }
     return obj;
   },
 
@@ -1412,6 +1429,7 @@ export const Namespace: MessageFns<Namespace> = {
     message.name = object.name ?? "";
     message.mode = object.mode ?? 0;
     message.ttlMs = object.ttlMs ?? 0;
+    message.deleted = object.deleted ?? false;
     return message;
   },
 };
