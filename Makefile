@@ -41,8 +41,8 @@ sim-sabotage: build ## Break each promise on purpose; every break must be caught
 	node dist/sim/main.js --sabotage all
 
 .PHONY: chaos
-chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=pause, kill, setr or move)
-	set -e; for name in $(or $(CHAOS),pause kill setr move); do node dist/chaos/main.js $$name; done
+chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=pause, kill, setr, move or cut)
+	set -e; for name in $(or $(CHAOS),pause kill setr move cut); do node dist/chaos/main.js $$name; done
 
 .PHONY: bench
 bench: build ## Measurements of real clusters (BENCH=failover, join, leaderless, move, scale or placement)

@@ -7,6 +7,8 @@ import { Command } from 'commander';
 
 import { LocalCluster } from '../cli/local-cluster.js';
 import { failPoints, killCoordinators } from './coordinators.js';
+import { cutInTwo } from './cut.js';
+import { Islands } from './islands.js';
 import { killMovers, MOVE_OPTIONS } from './moves.js';
 import { kills, pauses, underFaults } from './scenarios.js';
 
@@ -70,4 +72,23 @@ program
   .action(({ times }: { times: number }) =>
     run((cluster) => killMovers(cluster, times, say), MOVE_OPTIONS),
   );
+program
+  .command('cut')
+  .description('two servers cut apart in network namespaces of their own; needs root')
+  .option('--seconds <n>', 'how long', Number, 30)
+  .action(async ({ seconds }: { seconds: number }) => {
+    const obstacle = Islands.obstacle();
+    if (obstacle !== null) {
+      say(`not run: ${obstacle}`);
+      return;
+    }
+    const directory = mkdtempSync(join(tmpdir(), 'kvs-chaos-'));
+    try {
+      await cutInTwo(directory, seconds, say);
+      rmSync(directory, { recursive: true, force: true });
+    } catch (error) {
+      say(`data and logs: ${directory}`);
+      throw error;
+    }
+  });
 await program.parseAsync();

@@ -59,6 +59,21 @@ export function checkCausalReplicas(view: View, recordsOf: RecordsOf): Violation
   });
 }
 
+/** D5: when all know of a delete, and nobody is away, its tombstone goes. */
+export function checkTombstones(view: View, recordsOf: RecordsOf): Violation[] {
+  return Array.from(view.rows.entries()).flatMap(([bucket, { replicas }]): Violation[] =>
+    replicas.flatMap((server) =>
+      recordsOf(server, causalHalf(bucket))
+        .map(fromStored)
+        .filter(({ value }) => value === null)
+        .map(({ key, clock }) => {
+          const what = `server ${server} still holds the tombstone of ${plainKey(key)}, clock ${clock}`;
+          return { promise: 'D5', what, keys: [] };
+        }),
+    ),
+  );
+}
+
 /** What the first replica of each bucket holds of the causal keys, by the user's key. */
 export function causalRest(
   view: View,

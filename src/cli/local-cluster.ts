@@ -38,6 +38,7 @@ export class Daemon {
     readonly options: readonly string[],
     private readonly detached: boolean,
     private readonly nodeOptions: readonly string[],
+    private readonly prefix: readonly string[],
   ) {
     mkdirSync(directory, { recursive: true });
   }
@@ -64,11 +65,20 @@ export class Daemon {
     rmSync(portsFile, { force: true });
     const log = openSync(join(this.directory, 'log'), 'a');
     const fixed = ['--data-dir', join(this.directory, 'data'), '--ports-file', portsFile];
-    this.child = spawn(
-      process.execPath,
-      [...this.nodeOptions, join(BIN, `${this.program}.js`), ...fixed, ...this.options, ...more],
-      { stdio: ['ignore', log, log], detached: this.detached, env: environment({}) },
-    );
+    const program = [process.execPath, ...this.nodeOptions, join(BIN, `${this.program}.js`)];
+    const [command = '', ...args] = [
+      ...this.prefix,
+      ...program,
+      ...fixed,
+      ...this.options,
+      ...more,
+    ];
+    const { detached } = this;
+    this.child = spawn(command, args, {
+      stdio: ['ignore', log, log],
+      detached,
+      env: environment({}),
+    });
     closeSync(log);
   }
 
@@ -129,7 +139,18 @@ export interface LocalClusterOptions {
   readonly clientEnvironment?: Readonly<Record<string, string>>;
   /** Processes outlive this one and do not get its Ctrl-C. */
   readonly detached?: boolean;
+  /** Where a process runs; without it on the loopback interface. */
+  readonly place?: (name: string) => Place;
 }
+
+export interface Place {
+  /** The command that runs it there, with its first arguments. */
+  readonly prefix: readonly string[];
+  /** Address that it listens on. */
+  readonly host: string;
+}
+
+const HERE: Place = { prefix: [], host: '127.0.0.1' };
 
 /** What a program prints and how it ends. */
 export interface Ran {
@@ -144,11 +165,7 @@ export class LocalCluster {
   readonly servers: Daemon[] = [];
 
   constructor(private readonly options: LocalClusterOptions) {
-    const free = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
-    this.leader = this.daemon('leader', 'kvs-viewleader', [
-      ...free,
-      ...(options.leaderOptions ?? []),
-    ]);
+    this.leader = this.daemon('leader', 'kvs-viewleader', options.leaderOptions ?? []);
   }
 
   /** Starts the view leader and the servers; resolves when all of them serve. */
@@ -263,9 +280,13 @@ export class LocalCluster {
     options: readonly string[],
   ): Daemon {
     const directory = join(this.options.directory, name);
-    const { detached = false, serverNodeOptions = [] } = this.options;
+    const { detached = false, serverNodeOptions = [], place = () => HERE } = this.options;
     const nodeOptions = program === 'kvs-server' ? serverNodeOptions : [];
-    return new Daemon(name, program, directory, options, detached, nodeOptions);
+    const { prefix, host } = place(name);
+    const listens = program === 'kvs-viewleader' || host !== HERE.host;
+    const free = listens ? ['--listen', `${host}:0`, '--http', `${host}:0`] : [];
+    const all = [...free, ...options];
+    return new Daemon(name, program, directory, all, detached, nodeOptions, prefix);
   }
 }
 

@@ -97,6 +97,8 @@ export interface ExportedRecord {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
   readonly version: Version;
+  /** Address of the server that said so. */
+  readonly server: string;
 }
 
 /** Where a key lives. */
@@ -323,7 +325,8 @@ export class KvsClient {
           return records;
         }
         if (!key.startsWith(prefix)) continue;
-        records.push({ key: Buffer.from(plainKey(key), 'latin1'), value, version });
+        const bytes = Buffer.from(plainKey(key), 'latin1');
+        records.push({ key: bytes, value, version, server: this.where(result).server });
       }
       if (!result.more) return records;
       after = result.records.at(-1)?.key ?? after;

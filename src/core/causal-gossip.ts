@@ -7,7 +7,10 @@ import type { BucketRow } from './view.js';
 
 /** Records of one message. */
 const PUSH_RECORDS = 512;
+/** A message that was not answered is sent again after this time, and then twice as long, … */
 const PAUSE_CAP_MS = 400;
+/** … but never before the answers of that server, which may be busy, take twice their time. */
+const SLOW_CAP_MS = 2000;
 /** A mark may get lost. */
 const MARK_AGAIN_MS = 500;
 
@@ -18,6 +21,8 @@ interface Peer {
   sent: number;
   sentMs: number;
   pauseMs: number;
+  /** Messages in a row that were not answered in time. */
+  lost: number;
   known: Vector;
   /** The view in which it became a holder, or a later one: what it said before is void. */
   readonly sinceEpoch: Epoch;
@@ -41,6 +46,8 @@ export class CausalGossip {
   private readonly open = new Set<BucketId>();
   /** Of those, the ones of which something was not even sent. */
   private readonly fresh = new Set<BucketId>();
+  /** How long each server lately took to answer, ms; a quick answer counts little by little. */
+  private readonly delays = new Map<Ordinal, number>();
   private readonly neighbours = new Map<BucketId, { row: BucketRow; others: readonly Ordinal[] }>();
   /** Marks that were told, by server. */
   private readonly marked = new Map<Ordinal, { epoch: number; upTo: number; atMs: number }>();
@@ -89,8 +96,10 @@ export class CausalGossip {
     const first = peer.acked < 0;
     peer.acked = acked;
     if (first || peer.sent < acked) peer.sent = acked;
+    if (peer.lost === 0 && acked > peer.acked) this.timed(from, this.host.now - peer.sentMs);
     peer.pauseMs = this.host.settings.resendMs;
-    if (first && acked < bucket.ownLast) this.push(bucket, from, peer);
+    peer.lost = 0;
+    if (peer.sent < bucket.ownLast) this.fresh.add(id);
   }
 
   /** End of a batch: what is new and durable leaves. */
@@ -101,7 +110,9 @@ export class CausalGossip {
       let more = false;
       for (const other of bucket === undefined ? [] : this.others(id)) {
         const peer = this.peer(id, other);
-        if (peer.sent < last) this.push(bucket!, other, peer);
+        // Of one that does not answer nobody knows when it will: nothing more is sent before it does.
+        if (peer.sent >= last || peer.lost > 0) continue;
+        this.push(bucket!, other, peer);
         more ||= peer.sent < last;
       }
       if (!more) this.fresh.delete(id);
@@ -118,9 +129,11 @@ export class CausalGossip {
       }
       for (const other of this.others(id)) {
         const peer = this.peer(id, other);
-        if (this.isDone(bucket, peer) || now - peer.sentMs < peer.pauseMs) continue;
+        const pauseMs = Math.max(peer.pauseMs, 2 * (this.delays.get(other) ?? 0));
+        if (this.isDone(bucket, peer) || now - peer.sentMs < pauseMs) continue;
         peer.pauseMs = Math.min(peer.pauseMs * 2, PAUSE_CAP_MS);
         peer.sent = peer.acked;
+        peer.lost += 1;
         this.push(bucket, other, peer);
       }
     }
@@ -147,6 +160,11 @@ export class CausalGossip {
     this.fresh.delete(bucket);
   }
 
+  private timed(server: Ordinal, ms: number): void {
+    const before = this.delays.get(server) ?? 0;
+    this.delays.set(server, Math.min(SLOW_CAP_MS / 2, Math.max(ms, before * 0.95)));
+  }
+
   private isDone(bucket: CausalBucket, { acked, released }: Peer): boolean {
     return this.isLeaving(bucket.id) ? released : acked >= bucket.ownLast;
   }
@@ -163,7 +181,8 @@ export class CausalGossip {
     const leaving = this.isLeaving(bucket.id);
     // One that was not heard yet says what it knows.
     const since = peer.sent < 0 ? durable : peer.sent;
-    const own = bucket.ownSince(since, PUSH_RECORDS, host.store);
+    const most = peer.lost > 1 ? 1 : PUSH_RECORDS;
+    const own = bucket.ownSince(since, most, host.store);
     if (own === null) {
       peer.sent = durable;
       host.send(to, new CausalBehind(bucket.id));
@@ -225,6 +244,7 @@ export class CausalGossip {
         sent: -1,
         sentMs: -Infinity,
         pauseMs: resendMs,
+        lost: 0,
         known: NOTHING_SEEN,
         sinceEpoch: this.host.view.epoch,
         released: false,

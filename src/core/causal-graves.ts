@@ -1,11 +1,18 @@
 import type { CausalBucket, CausalChange } from './causal-bucket.js';
 import type { KeyStamp } from './causal-message.js';
-import { type CausalRecord, causalHalf, fromStored, isLive, type Stamp } from './causal-record.js';
+import {
+  type CausalRecord,
+  causalHalf,
+  fromStored,
+  isAfter,
+  isLive,
+  type Stamp,
+} from './causal-record.js';
 import type { Host } from './host.js';
 import type { BucketId, Key } from './ids.js';
 import { namespaceOf, RESERVED } from './namespace.js';
 import type { StoredRecord } from './operation.js';
-import type { Vector } from './vector.js';
+import { covers, type Vector } from './vector.js';
 import { walk } from './walk.js';
 
 /** Buckets that are looked through at a time. */
@@ -87,7 +94,10 @@ export class CausalGraves {
   private bury(id: BucketId, { key, clock, writer, number }: KeyStamp, need: Vector): void {
     const tombs = this.tombs.get(id) ?? new Map<Key, Tomb>();
     this.tombs.set(id, tombs);
-    tombs.set(key, { stamp: { clock, writer, number }, need });
+    const stamp = { clock, writer, number };
+    const present = tombs.get(key);
+    // One that lost against what is held came late.
+    if (present === undefined || isAfter(stamp, present.stamp)) tombs.set(key, { stamp, need });
   }
 
   private sweep(bucket: CausalBucket): void {
@@ -116,8 +126,10 @@ export class CausalGraves {
     // One that left may still have a write that a tombstone has to beat.
     if (tombs === undefined || bucket.former.size > 0) return;
     const gone: KeyStamp[] = [];
+    // What is not durable here is not in the store yet, to be removed.
+    const stored = bucket.stored();
     for (const [key, { stamp, need }] of tombs) {
-      if (!this.office.allKnow(bucket.id, need)) continue;
+      if (!covers(stored, need) || !this.office.allKnow(bucket.id, need)) continue;
       tombs.delete(key);
       gone.push({ key, ...stamp });
     }

@@ -29,6 +29,8 @@ export class CausalAck {
     readonly bucketEpoch: Epoch,
     /** Servers that left, and may still have something for the sender. */
     readonly former: readonly Ordinal[],
+    /** The receiver is to say what it knows. */
+    readonly asks: boolean,
   ) {}
 }
 

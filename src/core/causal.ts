@@ -80,8 +80,10 @@ export class Causal {
   private readonly graves: CausalGraves;
   /** Of learners: what they must know before they are admitted. */
   private readonly needs = new Map<string, Vector>();
-  /** Buckets of which a holder may not know all that we do. */
+  /** Buckets of which a holder may not know all that we do, or knows more. */
   private readonly uneven = new Set<BucketId>();
+  /** Of those that lack something: what was known when it was looked at last. */
+  private readonly lacking = new Map<BucketId, Vector>();
   private toldMs: number;
   /** Dropped, but not durably yet: their records are still here. */
   private readonly dropping = new Set<BucketId>();
@@ -362,16 +364,16 @@ export class Causal {
     this.tell(bucket, from, row);
   }
 
-  private tell(bucket: CausalBucket, to: Ordinal, { epoch }: BucketRow): void {
+  private tell(bucket: CausalBucket, to: Ordinal, { epoch }: BucketRow, asks = false): void {
     const former = Array.from(bucket.former);
     const known = new Map(bucket.known);
     const { view, outbox } = this.host;
-    outbox.sendAfter(to, new CausalAck(bucket.id, known, view.epoch, epoch, former));
+    outbox.sendAfter(to, new CausalAck(bucket.id, known, view.epoch, epoch, former, asks));
   }
 
   private onAck(
     from: Ordinal,
-    { bucket: id, known, former, bucketEpoch }: CausalAck,
+    { bucket: id, known, former, bucketEpoch, asks }: CausalAck,
     bucket: CausalBucket | undefined,
     row: BucketRow,
   ): void {
@@ -386,6 +388,7 @@ export class Causal {
     }
     if (bucket === undefined) return;
     if (!covers(bucket.known, known)) this.uneven.add(id);
+    if (asks) this.tell(bucket, from, row);
     if (bucketEpoch !== row.epoch) return;
     // Whoever skipped views has not seen everybody leave.
     const fresh = former.filter((server) => !holders.has(server) && !bucket.former.has(server));
@@ -404,23 +407,35 @@ export class Causal {
       return;
     }
     let even = true;
+    const lacks: Ordinal[] = [];
     for (const server of holdersOf(row)) {
       if (server === this.host.self) continue;
       const known = this.gossip.knownBy(id, server);
       if (!covers(known, bucket.known)) {
         even = false;
-        this.tell(bucket, server, row);
+        this.tell(bucket, server, row, true);
       }
       if (!covers(bucket.known, known)) {
         even = false;
-        if (isUp(this.host.view, server)) this.sync.start(bucket, server);
+        lacks.push(server);
       }
     }
+    this.fetch(bucket, lacks);
     for (const server of bucket.former) {
       even = false;
       this.tell(bucket, server, row);
     }
     if (even) this.uneven.delete(id);
+  }
+
+  /** Others know more. Mostly it is on its way; when nothing came since the last look, compare. */
+  private fetch(bucket: CausalBucket, from: readonly Ordinal[]): void {
+    const before = this.lacking.get(bucket.id);
+    if (from.length === 0) this.lacking.delete(bucket.id);
+    else this.lacking.set(bucket.id, new Map(bucket.known));
+    if (from.length === 0 || before === undefined || !covers(before, bucket.known)) return;
+    const up = from.find((server) => isUp(this.host.view, server));
+    if (up !== undefined) this.sync.start(bucket, up);
   }
 
   private onSynced(bucket: CausalBucket, from: Ordinal): void {

@@ -1,3 +1,4 @@
+import { causalHalf } from './causal-record.js';
 import type { Host } from './host.js';
 import type { Ordinal } from './ids.js';
 import { type BucketCount, Heartbeat, type TransferCount } from './message.js';
@@ -62,9 +63,11 @@ export class Reporter {
     let records = 0;
     let bytes = 0;
     for (const id of host.held().keys()) {
-      const counts = host.store.counts(id);
-      records += counts.records;
-      bytes += counts.bytes;
+      for (const half of [id, causalHalf(id)]) {
+        const counts = host.store.counts(half);
+        records += counts.records;
+        bytes += counts.bytes;
+      }
     }
     let primaryRecords = 0;
     let primaryBytes = 0;

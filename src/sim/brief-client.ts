@@ -15,14 +15,14 @@ export const BRIEF_TTL_MS = 300;
 
 /** After the last fault, ms. */
 const PATIENCE_MS = 20_000;
+/** A write that was not answered comes within this time, ms, or never. */
+const DOUBT_MS = 10_000;
 
 /** A value that may be there. */
 interface Wrote {
   readonly value: string;
   readonly ttlMs: number;
   readonly begunMs: number;
-  /** It was answered, or read: what came before it is gone. */
-  done: boolean;
 }
 
 /**
@@ -38,9 +38,11 @@ export class BriefClient {
   private readonly id: string;
   private readonly key: Key;
   private sequence = 0;
-  /** The last value that was answered, and those after it that may have been written. */
-  private wrote: Wrote[] = [];
-  /** The values up to this one are over. */
+  /** The last value that is known to have been there; null: none. */
+  private last: Wrote | null = null;
+  /** Those that were not answered: they may come at any time. */
+  private doubts: Wrote[] = [];
+  /** The last one that was seen to be over. */
   private over: string | null = null;
 
   constructor(
@@ -86,14 +88,10 @@ export class BriefClient {
     this.sequence += 1;
     const begunMs = world.clock.now;
     const value = `${this.id}${this.sequence}`;
-    const wrote = { value, ttlMs: ownMs || BRIEF_TTL_MS, begunMs, done: false };
-    this.wrote.push(wrote);
+    const wrote = { value, ttlMs: ownMs || BRIEF_TTL_MS, begunMs };
     this.send(OperationKind.Set, value, ownMs, (result) => {
-      if (result !== null) {
-        wrote.done = true;
-        this.wrote = this.wrote.slice(this.wrote.indexOf(wrote));
-        this.over = null;
-      }
+      if (result === null) this.doubts.push(wrote);
+      else this.last = wrote;
       this.next();
     });
   }
@@ -106,24 +104,25 @@ export class BriefClient {
   }
 
   private judge(value: string | null): void {
-    const { wrote, world } = this;
+    const { last, world } = this;
+    const { now } = world.clock;
+    this.doubts = this.doubts.filter(({ begunMs }) => now - begunMs < DOUBT_MS);
     if (value === null) {
-      const [only] = wrote;
-      // Another may have replaced it and be over, or is yet to come.
-      if (only === undefined || !only.done || wrote.length > 1) return;
-      const earlyMs = only.begunMs + only.ttlMs / world.settings.drift - world.clock.now;
-      if (earlyMs > 0) this.violated(`${only.value} was gone ${earlyMs} ms too early`);
-      this.over = only.value;
+      if (last === null) return;
+      this.over = last.value;
+      const earlyMs = last.begunMs + last.ttlMs / world.settings.drift - now;
+      // One in doubt may have replaced it, and be over.
+      if (earlyMs > 0 && this.doubts.length === 0) {
+        this.violated(`${last.value} was gone ${earlyMs} ms too early`);
+      }
       return;
     }
-    const at = wrote.findIndex((one) => one.value === value);
-    if (at < 0) this.violated(`${value} was read, which something replaced`);
-    else if (value === this.over) this.violated(`${value} came back after it had expired`);
-    else {
-      // One that was in doubt is there: it replaced what came before.
-      this.wrote = wrote.slice(at);
-      if (this.wrote[0] !== undefined) this.wrote[0].done = true;
-    }
+    if (value === this.over) this.violated(`${value} came back after it had expired`);
+    if (value === last?.value) return;
+    const found = this.doubts.find((one) => one.value === value);
+    if (found === undefined) this.violated(`${value} was read, which something replaced`);
+    else this.last = found;
+    this.doubts = this.doubts.filter((one) => one !== found);
   }
 
   private violated(what: string): void {

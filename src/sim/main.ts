@@ -195,13 +195,15 @@ async function main(): Promise<boolean> {
     .option('--causal <n>', 'with so many clients of a causal namespace', whole)
     .option('--sabotage <name>', 'break the code on purpose; all: each must be caught')
     .parse();
-  const { seed, sabotage = '', shrink: shrinks = false, ...flags } = command.opts<Flags>();
-  const { seeds = 200, seedFrom, endless = false } = flags;
+  const { seed, sabotage = '', shrink: shrinks = false, ...asked } = command.opts<Flags>();
+  const { seeds = 200, seedFrom, endless = false } = asked;
   if (sabotage === 'all') return catchAll(seedFrom);
   const broken = sabotage === '' ? HONEST : find(sabotage);
+  // Some breaks show only to causal clients.
+  const { causal = broken.causal ?? 0 } = asked;
+  const flags = { ...asked, causal };
   if (flags.steps === true) return runSteps(broken);
   if (seed !== undefined) return runOne(seed, broken, limitsOf(flags), shrinks);
-  const { causal = 0 } = flags;
   const task = { from: seedFrom, sabotage, shrinks: true, causal };
   return runRange(task, endless ? Infinity : seeds);
 }

@@ -9,6 +9,7 @@ import { checkHistory, checkLastWrites } from '../checkers/register.js';
 import { CausalHistory } from '../checkers/causal.js';
 import {
   causalRest,
+  checkTombstones,
   checkCausalReplicas,
   checkReplicas,
   type RecordsOf,
@@ -229,9 +230,13 @@ class Run {
       world.view.change.phase === ChangePhase.Prime || world.view.change.phase === ChangePhase.Move;
     while (world.clock.now < untilMs && runs()) world.clock.run(world.clock.now + 100);
     const { view } = world;
-    // A disk that gets stuck now and then takes its server out, and that is not the change's fault.
-    const up = Array.from(view.members.keys()).every((server) => isUp(view, server));
-    if (up) this.violations.push(...checkChanges(view));
+    if (this.allUp()) this.violations.push(...checkChanges(view));
+  }
+
+  /** A disk that gets stuck now and then takes its server out, and that is nobody's fault. */
+  private allUp(): boolean {
+    const { view } = this.world;
+    return Array.from(view.members.keys()).every((server) => isUp(view, server));
   }
 
   private untilIdle(): void {
@@ -259,6 +264,7 @@ class Run {
     const recordsOf: RecordsOf = (server, bucket) =>
       world.host(server)?.disk.store.records(bucket) ?? [];
     violations.push(...checkCausalReplicas(world.view, recordsOf));
+    if (this.allUp()) violations.push(...checkTombstones(world.view, recordsOf));
     causal.checkRest(causalRest(world.view, recordsOf));
     violations.push(...causal.violations);
     for (const brief of this.briefs) violations.push(...brief.violations);

@@ -1,5 +1,6 @@
 import {
   type ClientWritableStream,
+  connectivityState,
   type sendUnaryData,
   type ServerReadableStream,
   status,
@@ -18,6 +19,10 @@ const FRAME_BYTES = 4 * 1024 * 1024;
 /** What may wait for a peer that does not read; beyond that messages are dropped (and resent). */
 const BUFFER_BYTES = 64 * 1024 * 1024;
 const RECONNECT_MS = { least: 50, most: 500 } as const;
+/** Messages wait so long for a connection; what comes later is dropped, and sent again by others. */
+const PATIENCE_MS = 250;
+/** An attempt to connect that got no answer for so long is begun anew: its packets were lost. */
+const ATTEMPT_MS = 700;
 
 /** Who sends. */
 export interface Sender {
@@ -31,7 +36,7 @@ export interface Sender {
  * frame. A broken stream loses messages; the protocol resends what matters.
  */
 export class PeerLink {
-  private readonly client: PeerServiceClient;
+  private client: PeerServiceClient;
   private stream: ClientWritableStream<SendRequest> | null = null;
   private gathered: PeerMessage[] = [];
   private scheduled = false;
@@ -39,12 +44,15 @@ export class PeerLink {
   private failures = 0;
   /** No stream is opened before this. */
   private retryMs = 0;
+  /** Since when there is no connection; null: there is one. */
+  private aloneMs: number | null = null;
+  private attemptMs = 0;
 
   constructor(
     readonly address: string,
     private readonly sender: Sender,
   ) {
-    this.client = new PeerServiceClient(address, insecure(), channelOptions());
+    this.client = this.connect();
   }
 
   send(message: PeerMessage): void {
@@ -67,7 +75,7 @@ export class PeerLink {
   private flush(): void {
     const messages = this.gathered;
     this.gathered = [];
-    if (messages.length === 0 || this.closed) return;
+    if (messages.length === 0 || this.closed || this.isAlone()) return;
     this.stream ??= this.open();
     if (this.stream === null || this.stream.writableLength > BUFFER_BYTES) return;
     for (let start = 0; start < messages.length;) {
@@ -76,6 +84,33 @@ export class PeerLink {
       this.stream.write({ clusterId: '', from: 0, incarnation: 0, messages: frame });
       start = end;
     }
+  }
+
+  private connect(): PeerServiceClient {
+    this.attemptMs = performance.now();
+    return new PeerServiceClient(this.address, insecure(), channelOptions());
+  }
+
+  /**
+   * The peer cannot be reached, and not only since a moment ago. What it would find in a queue when
+   * it is back would be old, and in the way of what is new.
+   */
+  private isAlone(): boolean {
+    const now = performance.now();
+    const state = this.client.getChannel().getConnectivityState(true);
+    if (state === connectivityState.READY) {
+      this.aloneMs = null;
+      return false;
+    }
+    this.aloneMs ??= now;
+    if (now - this.aloneMs < PATIENCE_MS) return false;
+    this.stream?.cancel();
+    this.stream = null;
+    if (state === connectivityState.CONNECTING && now - this.attemptMs > ATTEMPT_MS) {
+      this.client.close();
+      this.client = this.connect();
+    }
+    return true;
   }
 
   private open(): ClientWritableStream<SendRequest> | null {

@@ -54,13 +54,13 @@ export function pushFromWire(message: wire.CausalPush): CausalPush {
 }
 
 export function ackToWire(message: CausalAck): wire.CausalAck {
-  const { bucket, known, epoch, bucketEpoch, former } = message;
-  return { bucket, known: vectorToWire(known), epoch, bucketEpoch, former: [...former] };
+  const { bucket, known, epoch, bucketEpoch, former, asks } = message;
+  return { bucket, known: vectorToWire(known), epoch, bucketEpoch, former: [...former], asks };
 }
 
 export function ackFromWire(message: wire.CausalAck): CausalAck {
-  const { bucket, known, epoch, bucketEpoch, former } = message;
-  return new CausalAck(bucket, vectorFromWire(known), epoch, bucketEpoch, former);
+  const { bucket, known, epoch, bucketEpoch, former, asks } = message;
+  return new CausalAck(bucket, vectorFromWire(known), epoch, bucketEpoch, former, asks);
 }
 
 export function markFromWire({ epoch, upTo }: wire.CausalMark): CausalMark {

@@ -95,8 +95,9 @@ describe('import', () => {
 });
 
 async function* records() {
-  yield { key: Buffer.from('a'), value: Buffer.from('x\ny'), version: 7 };
-  yield { key: Buffer.from([0xff]), value: Buffer.from('z'), version: 8 };
+  const server = '127.0.0.1:1';
+  yield { key: Buffer.from('a'), value: Buffer.from('x\ny'), version: 7, server };
+  yield { key: Buffer.from([0xff]), value: Buffer.from('z'), version: 8, server };
 }
 
 test('export prints a line a record, whatever the value holds', async () => {

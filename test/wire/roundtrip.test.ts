@@ -198,7 +198,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(small, whole, whole, fc.boolean(), some(causalRecord))
     .map((fields) => new causal.CausalPush(...fields)),
   causalAck: fc
-    .tuple(small, vector, whole, whole, some(small))
+    .tuple(small, vector, whole, whole, some(small), fc.boolean())
     .map((fields) => new causal.CausalAck(...fields)),
   causalMark: fc.tuple(whole, whole).map((fields) => new causal.CausalMark(...fields)),
   causalBehind: small.map((bucket) => new causal.CausalBehind(bucket)),

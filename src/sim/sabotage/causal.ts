@@ -76,14 +76,25 @@ export const CAUSAL: readonly Sabotage[] = [
     name: 'expiry-not-agreed',
     breaks: 'TTL: the primary answers that a value is over, and nobody else hears of it',
     causal: CLIENTS,
-    install: () =>
-      wrap<ServesReads>(Serving.prototype, 'awaitsEnd', (_, serving, [request, , records]) => {
-        const isDue = (record: StoredRecord): boolean => serving.expiry.isDue(record);
-        if (!(records as StoredRecord[]).some(isDue)) return false;
-        const nothing = serving.result(Code.Ok, false, null, 0, 0, '');
-        serving.host.answer(request as number, nothing);
-        return true;
-      }),
+    install: () => {
+      const undo = replace(Serving.prototype, { sweep: { value: () => false } });
+      const answer = 'awaitsEnd';
+      const redo = wrap<ServesReads>(
+        Serving.prototype,
+        answer,
+        (_, serving, [request, , records]) => {
+          const isDue = (record: StoredRecord): boolean => serving.expiry.isDue(record);
+          if (!(records as StoredRecord[]).some(isDue)) return false;
+          const nothing = serving.result(Code.Ok, false, null, 0, 0, '');
+          serving.host.answer(request as number, nothing);
+          return true;
+        },
+      );
+      return () => {
+        redo();
+        undo();
+      };
+    },
   },
   {
     name: 'leaves-with-its-writes',

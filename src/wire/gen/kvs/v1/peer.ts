@@ -371,6 +371,8 @@ export interface CausalAck {
   former: number[];
   /** Of the sender's view. */
   epoch: number;
+  /** The receiver is to say what it knows. */
+  asks: boolean;
 }
 
 /**
@@ -4603,7 +4605,7 @@ export const CausalPush: MessageFns<CausalPush> = {
 };
 
 function createBaseCausalAck(): CausalAck {
-  return { bucket: 0, known: [], bucketEpoch: 0, former: [], epoch: 0 };
+  return { bucket: 0, known: [], bucketEpoch: 0, former: [], epoch: 0, asks: false };
 }
 
 export const CausalAck: MessageFns<CausalAck> = {
@@ -4626,6 +4628,9 @@ export const CausalAck: MessageFns<CausalAck> = {
     }
     if (message.epoch !== 0) {
       writer.uint32(40).uint64(message.epoch);
+    }
+    if (message.asks !== false) {
+      writer.uint32(48).bool(message.asks);
     }
     return writer;
   },
@@ -4693,6 +4698,14 @@ export const CausalAck: MessageFns<CausalAck> = {
             message.epoch = longToNumber(reader.uint64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.asks = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4716,6 +4729,7 @@ export const CausalAck: MessageFns<CausalAck> = {
         : 0,
       former: globalThis.Array.isArray(object?.former) ? object.former.map((e: any) => globalThis.Number(e)) : [],
       epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      asks: isSet(object.asks) ? globalThis.Boolean(object.asks) : false,
     };
   },
 
@@ -4736,6 +4750,9 @@ export const CausalAck: MessageFns<CausalAck> = {
     if (message.epoch !== 0) {
       obj.epoch = Math.round(message.epoch);
     }
+    if (message.asks !== false) {
+      obj.asks = message.asks;
+    }
     return obj;
   },
 
@@ -4749,6 +4766,7 @@ export const CausalAck: MessageFns<CausalAck> = {
     message.bucketEpoch = object.bucketEpoch ?? 0;
     message.former = object.former?.map((e) => e) || [];
     message.epoch = object.epoch ?? 0;
+    message.asks = object.asks ?? false;
     return message;
   },
 };

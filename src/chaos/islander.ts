@@ -1,0 +1,94 @@
+// A client on one island: writes at a steady rate, and tells how that went. Run by `cut.ts`.
+import process from 'node:process';
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { connect } from '../client/index.js';
+
+/** What it is to do; one line of JSON on standard input each. */
+export type Errand =
+  | { readonly do: 'write'; readonly prefix: string; readonly keys: number; readonly forMs: number }
+  /** All that the server next door holds, and whether it was that server that said it. */
+  | { readonly do: 'read' };
+
+export interface Wrote {
+  readonly writes: number;
+  readonly failed: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly firstError: string;
+}
+
+export interface Held {
+  /** The records in key order, as text; null: another server answered, or none. */
+  readonly text: string | null;
+  readonly records: number;
+}
+
+const VALUE_BYTES = 128;
+
+async function write(
+  { prefix, keys, forMs }: Errand & { do: 'write' },
+  server: string,
+  namespace: string,
+): Promise<Wrote> {
+  const client = await connect({ server, timeoutMs: 10_000 });
+  const session = await client.session(namespace);
+  const took: number[] = [];
+  let failed = 0;
+  let firstError = '';
+  const begin = performance.now();
+  const one = async (key: number): Promise<void> => {
+    const at = performance.now();
+    try {
+      await session.set(`${prefix}${key}`, `${prefix}${key}`.padEnd(VALUE_BYTES, '.'));
+      took.push(performance.now() - at);
+    } catch (error) {
+      failed += 1;
+      firstError ||= String(error);
+    }
+  };
+  const open: Promise<void>[] = [];
+  for (let key = 0; key < keys;) {
+    const due = Math.min(keys, Math.floor(((performance.now() - begin) / forMs) * keys));
+    while (key < due) open.push(one(key++));
+    await pause(5);
+  }
+  await Promise.all(open);
+  client.close();
+  took.sort((left, right) => left - right);
+  const at = (share: number): number => took[Math.floor(took.length * share)] ?? 0;
+  return { writes: took.length, failed, p50Ms: at(0.5), p99Ms: at(0.99), firstError };
+}
+
+async function read(server: string, namespace: string): Promise<Held> {
+  const client = await connect({ server, timeoutMs: 2000 });
+  try {
+    const lines: string[] = [];
+    for await (const record of (await client.namespace(namespace)).export()) {
+      if (record.server !== server) return { text: null, records: 0 };
+      const { key, value, version } = record;
+      lines.push(`${key.toString()} ${Buffer.from(value).toString()} ${version}`);
+    }
+    return { text: lines.toSorted().join('\n'), records: lines.length };
+  } catch {
+    return { text: null, records: 0 };
+  } finally {
+    client.close();
+  }
+}
+
+const [server = '', namespace = ''] = process.argv.slice(2);
+process.stdin.setEncoding('utf8');
+let text = '';
+for await (const chunk of process.stdin) {
+  text += String(chunk);
+  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+    const errand = JSON.parse(text.slice(0, end)) as Errand;
+    text = text.slice(end + 1);
+    const told =
+      errand.do === 'write'
+        ? await write(errand, server, namespace)
+        : await read(server, namespace);
+    process.stdout.write(`${JSON.stringify(told)}\n`);
+  }
+}
