@@ -10,6 +10,7 @@ import { connect, type KvsClient } from '../client/index.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
+import { measureModes } from './modes.js';
 import { measureMove } from './move.js';
 import { tellPlacement } from './placement.js';
 import { measureScale } from './scale.js';
@@ -63,6 +64,10 @@ program
   .action(({ records }: { records: number }) =>
     onCluster((cluster) => measureMove(cluster, open, records, say)),
   );
+program
+  .command('modes')
+  .description('writes in a causal namespace beside strong ones: latency alone, rate of 64')
+  .action(() => onCluster((cluster) => measureModes(cluster, open, say)));
 program
   .command('scale')
   .description('placement and view changes of a large cluster: time, memory, sizes, CPU')

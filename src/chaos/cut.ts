@@ -114,7 +114,7 @@ async function heal(
   for (;;) {
     const [one, two] = await Promise.all(islanders.map((each) => each.ask<Held>({ do: 'read' })));
     records = one?.records ?? 0;
-    if (one?.text != null && one.text === two?.text) break;
+    if (typeof one?.text === 'string' && one.text === two?.text) break;
     if (performance.now() - healedMs > SAME_WITHIN_MS)
       throw new Error('the replicas stay different');
     await pause(20);

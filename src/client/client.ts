@@ -325,8 +325,8 @@ export class KvsClient {
           return records;
         }
         if (!key.startsWith(prefix)) continue;
-        const bytes = Buffer.from(plainKey(key), 'latin1');
-        records.push({ key: bytes, value, version, server: this.where(result).server });
+        const name = Buffer.from(plainKey(key), 'latin1');
+        records.push({ key: name, value, version, server: this.where(result).server });
       }
       if (!result.more) return records;
       after = result.records.at(-1)?.key ?? after;

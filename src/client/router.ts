@@ -39,6 +39,8 @@ interface Call {
   retryMs: number;
   /** A final refusal that waits for the other open attempts: one of them may say otherwise. */
   refusal: Result | null;
+  /** Why the last attempt that was answered was refused. */
+  lastSaid: string;
   finished: boolean;
 }
 
@@ -84,6 +86,7 @@ export class Router {
       address: '',
       retryMs: 0,
       refusal: null,
+      lastSaid: '',
       finished: false,
     };
     this.calls.add(call);
@@ -133,6 +136,7 @@ export class Router {
       return;
     }
     if (!noEffect) call.uncertain = true;
+    call.lastSaid = result.detail;
     if (!retryable || performance.now() >= call.deadlineMs) call.refusal = result;
     this.goOn(call);
   }
@@ -170,7 +174,8 @@ export class Router {
 
   private giveUp(call: Call, detail: string): void {
     const unknown = isWrite(call.operation) && (call.uncertain || call.open > 0);
-    this.finish(call, refusal(unknown ? Code.OutcomeUnknown : Code.Unavailable, detail, null));
+    const why = call.lastSaid === '' ? detail : `${detail}; the last answer: ${call.lastSaid}`;
+    this.finish(call, refusal(unknown ? Code.OutcomeUnknown : Code.Unavailable, why, null));
   }
 
   private finish(call: Call, result: Result): void {

@@ -73,4 +73,33 @@ describe('a causal namespace', () => {
       reader.close();
     }
   });
+
+  test('says what a session has seen and nobody can show it', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster, 4000);
+    await client.admin.createNamespace('carts', Mode.Causal);
+    const [lost, ...others] = cluster.servers;
+    await (await client.session('carts')).set('key', 'before');
+    await Promise.all(others.map((server) => server.kill()));
+    const alone = await client.session('carts');
+    await alone.set('key', 'only there');
+    await lost?.kill();
+    for (const server of others) server.spawn();
+    await Promise.all(others.map((server) => server.ready()));
+    const later = await client.session('carts', alone.token);
+    await expect(later.get('key')).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringMatching(
+        /lacks what the session has seen: writes \d+ to \d+ of server/,
+      ),
+    });
+    // Whoever has not seen it reads on.
+    expect(text((await (await client.session('carts')).get('key'))?.value)).toBe('before');
+    lost?.spawn();
+    await lost?.ready();
+    await waitFor('the session to read again', 30_000, async () => {
+      const found = await later.get('key').catch(() => null);
+      return text(found?.value) === 'only there';
+    });
+  });
 });

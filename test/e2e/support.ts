@@ -57,8 +57,8 @@ export function settled(cluster: LocalCluster, servers: number): Promise<GetStat
 }
 
 /** A client of the library that is closed after the test. */
-export async function clientOf(cluster: LocalCluster): Promise<KvsClient> {
-  const client = await connect({ leader: cluster.leaderAddress, timeoutMs: 30_000 });
+export async function clientOf(cluster: LocalCluster, timeoutMs = 30_000): Promise<KvsClient> {
+  const client = await connect({ leader: cluster.leaderAddress, timeoutMs });
   undo.push(() => client.close());
   return client;
 }
