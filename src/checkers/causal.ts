@@ -128,6 +128,8 @@ export class CausalHistory {
     if (must !== undefined && !must.deletes && !this.mayBeDeleted(key, must.clock)) {
       this.violated(key, `nothing was read, but clock ${must.clock} had been seen`);
     }
+    // Whatever was there does not come back.
+    if (must !== undefined) note(past, key, { ...must, deletes: true });
     const [only] = met;
     if (only === undefined || only.stamp === null || met.length > 1) return;
     for (const [other, dependency] of only.past) note(past, other, dependency);

@@ -2,6 +2,7 @@ import { type Context, NO_CONTEXT } from '../core/causal-record.js';
 import type { Key } from '../core/ids.js';
 import { keyIn } from '../core/namespace.js';
 import { OperationKind, type Result } from '../core/operation.js';
+import { joined } from '../core/vector.js';
 import { Code } from '../core/refusal.js';
 import { KvsError } from '../transport/status.js';
 import { contextFromWire, contextToWire } from '../wire/convert-causal.js';
@@ -71,9 +72,18 @@ export class CausalSession {
   ): Promise<Result> {
     const name = keyIn(this.number, Buffer.from(key).toString('latin1'));
     const result = await this.ask(kind, name, value, { context: this.context, ttlMs });
-    if (result.context !== null) this.context = result.context;
+    if (result.context !== null) this.context = bothOf(this.context, result.context);
     return result;
   }
+}
+
+/** Operations that were begun together do not know of each other. */
+function bothOf(left: Context, right: Context): Context {
+  return {
+    clock: Math.max(left.clock, right.clock),
+    epoch: Math.max(left.epoch, right.epoch),
+    seen: joined(left.seen, right.seen),
+  };
 }
 
 /** What a session had seen, from its token; '' for a new session. */

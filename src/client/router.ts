@@ -150,6 +150,11 @@ export class Router {
   /** After an attempt without success: wait for the others, give up, or try again. */
   private goOn(call: Call): void {
     if (call.open > 0) return;
+    // Only the process that may have taken it would know it again.
+    if (call.uncertain && this.isCausalWrite(call.operation)) {
+      this.giveUp(call, 'the server that took the write went silent');
+      return;
+    }
     if (call.refusal !== null) {
       const { operation, refusal: final, uncertain } = call;
       this.finish(call, uncertain ? afterDoubt(operation, final) : final);
@@ -190,11 +195,11 @@ export class Router {
    * client has seen. A write that may have arrived is repeated only where its number is known.
    */
   private addressOf(call: Call, bucket: BucketId, view: View | null): string | null {
-    const { operation, uncertain, open, address, attempts } = call;
+    const { operation, open, address, attempts } = call;
     if (this.doors.length > 0 || view === null || !isCausal(operation, view)) {
       return this.addressFor(bucket, view, attempts);
     }
-    if (isWrite(operation) && (uncertain || open > 0)) return address;
+    if (isWrite(operation) && open > 0) return address;
     const replicas = (view.rows[bucket]?.replicas ?? []).toSorted((left, right) => left - right);
     const up = replicas.flatMap((server) => {
       const member = view.members.get(server);
@@ -204,6 +209,11 @@ export class Router {
     const heard = up.filter((one) => (this.broken.get(one) ?? 0) < now);
     const choice = heard.length > 0 ? heard : up;
     return choice[(this.home + attempts) % choice.length] ?? null;
+  }
+
+  private isCausalWrite(operation: Operation): boolean {
+    const { view } = this.views;
+    return isWrite(operation) && view !== null && isCausal(operation, view);
   }
 
   private bucketOf(operation: Operation, view: View | null): BucketId {

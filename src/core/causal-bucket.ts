@@ -1,4 +1,5 @@
 import {
+  bytesOf,
   type CausalRecord,
   causalHalf,
   fromStored,
@@ -101,6 +102,11 @@ export class CausalBucket {
     return held?.writer === writer && held.number === number;
   }
 
+  /** Own writes that are not in the store yet. */
+  get taken(): Iterable<CausalRecord> {
+    return this.unsafe.values();
+  }
+
   knows({ writer, number }: Stamp): boolean {
     return number <= (this.known.get(writer) ?? 0);
   }
@@ -114,6 +120,7 @@ export class CausalBucket {
       this.known.clear();
       this.former.clear();
       this.own = [];
+      this.ownFrom = 0;
       return;
     }
     for (const record of records) this.merge(record, store, fresh);
@@ -147,12 +154,14 @@ export class CausalBucket {
    * The own writes above `since`: of each key once, what it holds now. Null when they do not tell
    * enough: compare digests.
    */
-  ownSince(since: number, most: number, store: StateStore): OwnWrites | null {
+  ownSince(since: number, most: Portion, store: StateStore): OwnWrites | null {
     if (since < this.ownFrom) return null;
     const records: CausalRecord[] = [];
     const keys = new Set<Key>();
     let upTo = since;
-    for (let at = this.indexAfter(since); at < this.own.length && records.length < most; at += 1) {
+    let bytes = 0;
+    for (let at = this.indexAfter(since); at < this.own.length; at += 1) {
+      if (records.length >= most.records || bytes >= most.bytes) break;
       const { number, key } = this.own[at]!;
       if (this.unsafe.has(number)) break;
       upTo = number;
@@ -162,6 +171,7 @@ export class CausalBucket {
       // A tombstone that all had seen; whoever needs this entry had not, and may hold what it beat.
       if (record === null) return null;
       records.push(record);
+      bytes += bytesOf(record);
     }
     return { upTo, records };
   }
@@ -212,6 +222,12 @@ export function latest(clock: number, change: CausalChange): number {
   let now = Math.max(clock, change.clock);
   for (const record of change.records) if (record.clock > now) now = record.clock;
   return now;
+}
+
+/** The most that one message takes; the last record may go beyond. */
+export interface Portion {
+  readonly records: number;
+  readonly bytes: number;
 }
 
 /** What is to be sent of a server's own writes. */

@@ -5,8 +5,9 @@ import type { BucketId, Epoch, Ordinal } from './ids.js';
 import { covers, NOTHING_SEEN, type Vector } from './vector.js';
 import type { BucketRow } from './view.js';
 
-/** Records of one message. */
+/** Records of one message, and their bytes. */
 const PUSH_RECORDS = 512;
+const PUSH_BYTES = 512 * 1024;
 /** A message that was not answered is sent again after this time, and then twice as long, … */
 const PAUSE_CAP_MS = 400;
 /** … but never before the answers of that server, which may be busy, take twice their time. */
@@ -91,12 +92,12 @@ export class CausalGossip {
     peer.known = known;
     const acked = known.get(this.host.self) ?? 0;
     if (acked < peer.acked) return;
+    if (peer.lost === 0 && acked > peer.acked) this.timed(from, this.host.now - peer.sentMs);
     const isLate = bucketEpoch < row.epoch || former.includes(this.host.self);
     peer.released = this.isLeaving(id) && acked >= bucket.ownLast && !isLate;
     const first = peer.acked < 0;
     peer.acked = acked;
     if (first || peer.sent < acked) peer.sent = acked;
-    if (peer.lost === 0 && acked > peer.acked) this.timed(from, this.host.now - peer.sentMs);
     peer.pauseMs = this.host.settings.resendMs;
     peer.lost = 0;
     if (peer.sent < bucket.ownLast) this.fresh.add(id);
@@ -182,7 +183,7 @@ export class CausalGossip {
     // One that was not heard yet says what it knows.
     const since = peer.sent < 0 ? durable : peer.sent;
     const most = peer.lost > 1 ? 1 : PUSH_RECORDS;
-    const own = bucket.ownSince(since, most, host.store);
+    const own = bucket.ownSince(since, { records: most, bytes: PUSH_BYTES }, host.store);
     if (own === null) {
       peer.sent = durable;
       host.send(to, new CausalBehind(bucket.id));

@@ -97,12 +97,16 @@ export class CausalGraves {
     const stamp = { clock, writer, number };
     const present = tombs.get(key);
     // One that lost against what is held came late.
-    if (present === undefined || isAfter(stamp, present.stamp)) tombs.set(key, { stamp, need });
+    if (present !== undefined && !isAfter(stamp, present.stamp)) return;
+    tombs.delete(key);
+    tombs.set(key, { stamp, need });
   }
 
   private sweep(bucket: CausalBucket): void {
     const { host, office } = this;
     this.due.delete(bucket.id);
+    // These are not in the store yet.
+    for (const record of bucket.taken) this.note(bucket.id, record);
     const page = (stored: readonly StoredRecord[]): boolean => {
       const time = office.time();
       const need = new Map(bucket.known);
@@ -129,11 +133,13 @@ export class CausalGraves {
     // What is not durable here is not in the store yet, to be removed.
     const stored = bucket.stored();
     for (const [key, { stamp, need }] of tombs) {
-      if (!covers(stored, need) || !this.office.allKnow(bucket.id, need)) continue;
+      // Later ones need no less.
+      if (!covers(stored, need) || !this.office.allKnow(bucket.id, need)) break;
       tombs.delete(key);
       gone.push({ key, ...stamp });
     }
-    if (gone.length > 0) this.office.change(bucket, { gone });
+    // Who finds nothing later must know that it is over, by this clock.
+    if (gone.length > 0) this.office.change(bucket, { gone, clock: this.office.time() });
     if (tombs.size === 0) this.tombs.delete(bucket.id);
   }
 }

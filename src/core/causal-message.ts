@@ -104,6 +104,8 @@ export class CausalRecords {
     readonly bucket: BucketId,
     readonly round: number,
     readonly part: number,
+    /** So many of the wanted keys were looked up: the message is not to grow too large. */
+    readonly keys: number,
     readonly records: readonly CausalRecord[],
   ) {}
 }

@@ -76,7 +76,9 @@ export class CausalReads {
   private get(request: number, { key }: Operation, bucket: CausalBucket, context: Context): void {
     const record = bucket.get(key, this.host.store);
     if (record === null) {
-      this.office.answer(request, bucket.id, NOTHING, context);
+      // What was here may be over: it is for whoever has seen so.
+      const clock = this.timeOf(context);
+      this.office.answer(request, bucket.id, NOTHING, { ...context, clock });
       return;
     }
     const found = isLive(record, this.timeOf(context));

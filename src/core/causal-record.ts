@@ -113,3 +113,8 @@ export function fromStored({ key, value: bytes }: StoredRecord): CausalRecord {
     past,
   };
 }
+
+/** Bytes of a record on the wire, roughly. */
+export function bytesOf({ key, value, past }: CausalRecord): number {
+  return HEADER_BYTES + key.length + (value?.length ?? 0) + past.size * SEEN_BYTES;
+}

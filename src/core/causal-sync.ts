@@ -1,5 +1,5 @@
 import type { CausalBucket, CausalChange } from './causal-bucket.js';
-import { type CausalRecord, causalHalf, fromStored, isAfter } from './causal-record.js';
+import { bytesOf, type CausalRecord, causalHalf, fromStored, isAfter } from './causal-record.js';
 import {
   CausalDigest,
   type CausalMessage,
@@ -17,6 +17,7 @@ import { NOTHING_SEEN, type Vector } from './vector.js';
 
 const LEAVES = 64;
 const PART_RECORDS = 256;
+const PART_BYTES = 512 * 1024;
 const SCAN_RECORDS = 2048;
 const SCAN_BYTES = 1024 * 1024;
 /** Messages without an answer before a comparison begins anew. */
@@ -32,8 +33,10 @@ interface Round {
   theirs: CausalStamps | null;
   wanted: Key[];
   given: Key[];
+  /** So many of both are done, with the part that is out. */
+  wantedTo: number;
+  givenTo: number;
   part: number;
-  parts: number;
   asked: CausalMessage | null;
   sentMs: number;
   attempts: number;
@@ -63,10 +66,6 @@ export class CausalSync {
     private readonly office: SyncOffice,
   ) {}
 
-  isRunning(bucket: BucketId): boolean {
-    return this.rounds.has(bucket);
-  }
-
   /** Get what `from` has and we lack, and give it what it lacks. */
   start(bucket: CausalBucket, from: Ordinal): void {
     if (this.rounds.has(bucket.id)) return;
@@ -80,8 +79,9 @@ export class CausalSync {
       theirs: null,
       wanted: [],
       given: [],
+      wantedTo: 0,
+      givenTo: 0,
       part: 0,
-      parts: 0,
       asked: null,
       sentMs: host.now,
       attempts: 0,
@@ -150,8 +150,7 @@ export class CausalSync {
       if (held.number <= (message.known.get(held.writer) ?? 0)) gone.push(held);
       else round.given.push(key);
     }
-    if (gone.length > 0) this.office.change(bucket, { gone });
-    round.parts = Math.max(1, partsOf(round.wanted), partsOf(round.given));
+    if (gone.length > 0) this.office.change(bucket, { gone, clock: message.clock });
     this.pull(round, bucket);
   }
 
@@ -161,16 +160,17 @@ export class CausalSync {
     if (records.length > 0 || known !== null) {
       this.office.change(bucket, { records, known: known ?? NOTHING_SEEN, clock });
     }
-    const found = recordsOf(bucket, wanted, host.store);
-    host.outbox.sendAfter(from, new CausalRecords(bucket.id, round, part, found));
+    const { records: found, keys } = portionOf(bucket, wanted, host.store);
+    host.outbox.sendAfter(from, new CausalRecords(bucket.id, round, part, keys, found));
   }
 
   onRecords(from: Ordinal, message: CausalRecords, bucket: CausalBucket): void {
     const round = this.roundOf(from, message);
     const theirs = round?.theirs ?? null;
     if (round === null || theirs === null || message.part !== round.part) return;
-    const isLast = round.part + 1 >= round.parts;
     const { records } = message;
+    round.wantedTo += message.keys;
+    const isLast = round.wantedTo >= round.wanted.length && round.givenTo >= round.given.length;
     const { known, clock, former } = theirs;
     if (!isLast) {
       this.office.change(bucket, { records });
@@ -188,12 +188,12 @@ export class CausalSync {
   }
 
   private pull(round: Round, bucket: CausalBucket): void {
-    const { part, parts, wanted, given } = round;
-    const from = part * PART_RECORDS;
-    const to = from + PART_RECORDS;
-    const records = recordsOf(bucket, given.slice(from, to), this.host.store);
-    const known = part + 1 >= parts ? round.known : null;
-    const keys = wanted.slice(from, to);
+    const { part, wanted, given, wantedTo, givenTo } = round;
+    const next = given.slice(givenTo, givenTo + PART_RECORDS);
+    const { records, keys: taken } = portionOf(bucket, next, this.host.store);
+    round.givenTo += taken;
+    const known = round.givenTo >= given.length ? round.known : null;
+    const keys = wanted.slice(wantedTo, wantedTo + PART_RECORDS);
     round.attempts = 0;
     const clock = this.office.clock();
     this.ask(round, new CausalPull(bucket.id, round.round, part, keys, records, known, clock));
@@ -240,12 +240,24 @@ function stampOf(stored: StoredRecord): KeyStamp {
   return { key, clock, writer, number };
 }
 
-function recordsOf(bucket: CausalBucket, keys: readonly Key[], store: StateStore): CausalRecord[] {
-  return keys.flatMap((key) => bucket.get(key, store) ?? []);
-}
-
-function partsOf(keys: readonly Key[]): number {
-  return Math.ceil(keys.length / PART_RECORDS);
+/** What the first of the keys hold, as much as one message takes, and how many keys that were. */
+function portionOf(
+  bucket: CausalBucket,
+  keys: readonly Key[],
+  store: StateStore,
+): { readonly records: CausalRecord[]; readonly keys: number } {
+  const records: CausalRecord[] = [];
+  let bytes = 0;
+  let done = 0;
+  for (const key of keys) {
+    if (bytes >= PART_BYTES) break;
+    done += 1;
+    const record = bucket.get(key, store);
+    if (record === null) continue;
+    records.push(record);
+    bytes += bytesOf(record);
+  }
+  return { records, keys: done };
 }
 
 function leafOf(key: Key): number {

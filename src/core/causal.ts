@@ -87,6 +87,8 @@ export class Causal {
   private toldMs: number;
   /** Dropped, but not durably yet: their records are still here. */
   private readonly dropping = new Set<BucketId>();
+  /** Dropped since the last checkpoint. */
+  private readonly dropped = new Set<BucketId>();
 
   constructor(
     private readonly host: Host,
@@ -121,6 +123,12 @@ export class Causal {
       this.gossip.touch(bucket.id);
       this.uneven.add(bucket.id);
     }
+  }
+
+  /** Only the server that may have taken such an operation knows whether it has (D4). */
+  isWrite(operation: Operation): boolean {
+    const { context } = operation;
+    return context !== null && isWrite(operation) && isForCausal(operation, this.host.view);
   }
 
   /** False when all keys of the operation are strong. */
@@ -214,6 +222,11 @@ export class Causal {
   onDropped(bucket: BucketId): void {
     this.host.store.clear(causalHalf(bucket));
     this.dropping.delete(bucket);
+    const row = this.host.view.rows[bucket];
+    // It may be wanted again meanwhile.
+    if (row !== undefined && holdersOf(row).has(this.host.self)) return;
+    this.dropped.add(bucket);
+    this.forget(bucket);
   }
 
   tick(): void {
@@ -261,6 +274,11 @@ export class Causal {
   }
 
   takeDirty(metas: Map<BucketId, BucketMeta | null>): void {
+    const { number, clock } = this;
+    // The numbers go on, also when no bucket is left to tell them.
+    const none = { known: [], former: [], unsafe: [], number, clock };
+    for (const id of this.dropped) metas.set(causalHalf(id), { ...NOTHING_STRONG, causal: none });
+    this.dropped.clear();
     for (const bucket of this.buckets.values()) {
       if (!bucket.dirty) continue;
       bucket.dirty = false;
@@ -373,15 +391,16 @@ export class Causal {
 
   private onAck(
     from: Ordinal,
-    { bucket: id, known, former, bucketEpoch, asks }: CausalAck,
+    { bucket: id, known, former, epoch, bucketEpoch, asks }: CausalAck,
     bucket: CausalBucket | undefined,
     row: BucketRow,
   ): void {
     const { self } = this.host;
     const holders = holdersOf(row);
     if (!holders.has(self)) {
-      // We left it long ago, and have nothing for it.
-      if (bucket === undefined && former.includes(self)) {
+      // We left it long ago, and have nothing for it; under a view that we have not adopted we may.
+      const knows = epoch <= this.host.view.epoch;
+      if (bucket === undefined && knows && former.includes(self)) {
         this.host.send(from, new CausalPush(id, 0, 0, true, []));
       }
       return;
@@ -488,12 +507,25 @@ export class Causal {
     for (const bucket of Array.from(this.buckets.values())) {
       const row = view.rows[bucket.id];
       if (row === undefined || holdersOf(row).has(self)) continue;
+      if (bucket.empty && bucket.former.size === 0 && !this.dropping.has(bucket.id)) {
+        this.forget(bucket.id);
+        continue;
+      }
       this.gossip.touch(bucket.id);
       if (!this.gossip.isDrained(bucket)) continue;
       this.drop(bucket);
       this.gossip.forget(bucket.id);
       this.graves.forget(bucket.id);
     }
+  }
+
+  /** Nothing of the bucket is here, or wanted. */
+  private forget(id: BucketId): void {
+    this.buckets.delete(id);
+    this.gossip.forget(id);
+    this.graves.forget(id);
+    this.uneven.delete(id);
+    this.lacking.delete(id);
   }
 
   private drop(bucket: CausalBucket): void {
@@ -562,8 +594,5 @@ function namesObjection(operation: Operation, { namespaces }: View): string | nu
 }
 
 function hasCausal({ namespaces }: View): boolean {
-  for (const { mode, deleted } of namespaces.values()) {
-    if (mode === Mode.Causal && !deleted) return true;
-  }
-  return false;
+  return Array.from(namespaces.values()).some((one) => one.mode === Mode.Causal && !one.deleted);
 }

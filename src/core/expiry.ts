@@ -9,6 +9,7 @@ import { walk } from './walk.js';
 const STAMP_BYTES = 8;
 /** Deletions that one sweep of a bucket logs at a time. */
 const SWEEP_DELETES = 512;
+const AGAIN_MS = 1000;
 
 /** The value of a record as its user knows it. */
 export function bare({ key, value }: StoredRecord): Uint8Array {
@@ -69,7 +70,10 @@ export class Expiry {
     const idle = this.sweeping || !primary.holdsLease || !primary.writable;
     if (idle || primary.clockMs < this.dueMs) return false;
     this.sweeping = true;
-    this.dueMs = Infinity;
+    // What is in the log and not in the store is looked for once more.
+    const { bucket } = primary;
+    const isBusy = bucket.last > bucket.commitPoint || bucket.intents.size > 0;
+    this.dueMs = isBusy ? primary.clockMs + AGAIN_MS : Infinity;
     let next = Infinity;
     let ended = 0;
     const page = (records: readonly StoredRecord[]): boolean => {
@@ -81,7 +85,7 @@ export class Expiry {
       }
       return true;
     };
-    walk(host, primary.bucket.id, RESERVED, page, (whole) => {
+    walk(host, bucket.id, RESERVED, page, (whole) => {
       this.sweeping = false;
       this.dueMs = Math.min(this.dueMs, whole ? next : -Infinity);
     });

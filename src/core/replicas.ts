@@ -144,7 +144,14 @@ export class Replicas {
   /** End what has expired, in a few buckets. */
   sweep(): void {
     let left = SWEEPS_AT_ONCE;
-    for (const primary of this.primaries) if (left > 0 && primary.serving.sweep()) left -= 1;
+    for (const primary of Array.from(this.primaries)) {
+      if (left === 0) return;
+      if (!primary.serving.sweep()) continue;
+      left -= 1;
+      // Next time it is the turn of others.
+      this.primaries.delete(primary);
+      this.primaries.add(primary);
+    }
   }
 
   private takeRole(

@@ -25,8 +25,8 @@ import {
   readdressed,
   Result,
 } from './operation.js';
-import { type Completion, DamagedBucket } from './outbox.js';
-import type { Outbox, SelfMessage, StateStore } from './outbox.js';
+import { type Completion, DamagedBucket, type SelfMessage } from './outbox.js';
+import type { Outbox, StateStore } from './outbox.js';
 import { MultiReads } from './multi-read.js';
 import { Parking } from './parking.js';
 import type { Primary } from './primary.js';
@@ -264,10 +264,8 @@ export class StorageServer implements Host {
       return;
     }
     const { kind } = operation;
-    const bucket =
-      kind === OperationKind.Scan || kind === OperationKind.Count
-        ? operation.bucket
-        : bucketOf(operation.key, this.view.parameters);
+    const isWhole = kind === OperationKind.Scan || kind === OperationKind.Count;
+    const bucket = isWhole ? operation.bucket : bucketOf(operation.key, this.view.parameters);
     const row = this.view.rows[bucket];
     if (row === undefined) {
       this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');
@@ -308,7 +306,7 @@ export class StorageServer implements Host {
 
   reroute(request: number, operation: Operation): void {
     this.doubted.set(request, operation);
-    if (operation.timeoutMs > 0) this.route(request, operation);
+    if (operation.timeoutMs > 0 && !this.causal.isWrite(operation)) this.route(request, operation);
     else this.refuse(request, 0, Code.Unavailable, 'the server that holds the key went silent');
   }
 

@@ -245,7 +245,10 @@ export class Serving {
     }
     this.endWhatIsDue(due);
     const sequences = due.map((key) => this.overlay.get(key)?.sequence ?? 0);
-    this.expectCommit(Math.max(...sequences), request, operation, result);
+    const last = Math.max(...sequences);
+    // What was read has ended since.
+    if (last === 0) return false;
+    this.expectCommit(last, request, operation, result);
     return true;
   }
 
@@ -328,7 +331,10 @@ export class Serving {
     const { bucket } = this.primary;
     let records = 0;
     const page = (some: readonly StoredRecord[]): boolean => {
-      for (const record of some) if (!this.expiry.isDue(record)) records += 1;
+      for (const record of some) {
+        const isOther = isNamed(record.key) !== isNamed(operation.key);
+        if (!isOther && !this.expiry.isDue(record)) records += 1;
+      }
       return true;
     };
     walk(this.host, bucket.id, operation.key, page, (whole) => {
@@ -348,12 +354,15 @@ export class Serving {
         this.host.route(request, operation);
         return;
       }
-      const { more } = completion;
       const { id } = bucket;
       const { self, view } = this.host;
       const { Ok } = Code;
-      const due = completion.records.filter((record) => this.expiry.isDue(record));
-      const left = completion.records.filter((record) => !due.includes(record));
+      const isOther = ({ key }: StoredRecord): boolean => isNamed(key) !== isNamed(operation.key);
+      const end = completion.records.findIndex(isOther);
+      const more = completion.more && end < 0;
+      const read = end < 0 ? completion.records : completion.records.slice(0, end);
+      const due = read.filter((record) => this.expiry.isDue(record));
+      const left = due.length === 0 ? read : read.filter((record) => !due.includes(record));
       const records = left.map(unstamped);
       const result = new Result(Ok, true, null, 0, 0, view.epoch, id, self, '', records, more, 0);
       if (this.awaitsEnd(request, operation, due, result)) return;

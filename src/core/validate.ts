@@ -1,4 +1,4 @@
-import { isNamed } from './namespace.js';
+import { isNamed, plainKey } from './namespace.js';
 import { keysOf, type Operation, OperationKind } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 
@@ -38,7 +38,8 @@ export function objection(
 }
 
 /** Why a key is refused, or null. */
-export function keyObjection(key: string): { code: Code; detail: string } | null {
+export function keyObjection(stored: string): { code: Code; detail: string } | null {
+  const key = plainKey(stored);
   if (key.length === 0) return invalid('the key is empty');
   if (key.length > LIMITS.keyBytes) {
     return tooLarge(`the key has ${key.length} bytes; the limit is ${LIMITS.keyBytes} (4 KiB)`);

@@ -16,7 +16,7 @@ export const BRIEF_TTL_MS = 300;
 /** After the last fault, ms. */
 const PATIENCE_MS = 20_000;
 /** A write that was not answered comes within this time, ms, or never. */
-const DOUBT_MS = 10_000;
+const DOUBT_MS = 60_000;
 
 /** A value that may be there. */
 interface Wrote {

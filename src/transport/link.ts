@@ -6,6 +6,8 @@ import {
   status,
 } from '@grpc/grpc-js';
 
+import { type CausalPull, type CausalStamps, isCausal } from '../core/causal-message.js';
+import { bytesOf } from '../core/causal-record.js';
 import type { Ordinal } from '../core/ids.js';
 import type { PeerMessage } from '../core/message.js';
 import { WireError } from '../wire/binary.js';
@@ -195,6 +197,15 @@ function frameEnd(messages: readonly PeerMessage[], start: number): number {
 function weight(message: PeerMessage | undefined): number {
   if (message?.type === 'prepare') {
     return message.entries.reduce((sum, { value }) => sum + 100 + (value?.length ?? 0), 50);
+  }
+  if (message !== undefined && isCausal(message)) {
+    const {
+      records = [],
+      stamps = [],
+      wanted = [],
+    } = message as Partial<CausalStamps & CausalPull>;
+    const named = 50 * (stamps.length + wanted.length);
+    return records.reduce((sum, record) => sum + bytesOf(record), 100 + named);
   }
   if (message?.type === 'snapshotChunk') {
     return message.records.reduce((sum, { value }) => sum + 100 + value.length, 50);

@@ -129,11 +129,11 @@ export function pullFromWire(message: wire.CausalPull): CausalPull {
 }
 
 export function recordsToWire(message: CausalRecords): wire.CausalRecords {
-  const { bucket, round, part, records } = message;
-  return { bucket, round, part, records: records.map(recordToWire) };
+  const { bucket, round, part, keys, records } = message;
+  return { bucket, round, part, keys, records: records.map(recordToWire) };
 }
 
 export function recordsFromWire(message: wire.CausalRecords): CausalRecords {
-  const { bucket, round, part, records } = message;
-  return new CausalRecords(bucket, round, part, records.map(recordFromWire));
+  const { bucket, round, part, keys, records } = message;
+  return new CausalRecords(bucket, round, part, keys, records.map(recordFromWire));
 }

@@ -51,6 +51,7 @@ describe('a causal namespace', () => {
     const alone = await client.session('carts');
     for (let key = 0; key < 50; key += 1) await alone.set(`key ${key}`, `alone ${key}`);
     await alone.delete('key 7');
+    await alone.set('last', 'written');
     await Promise.all(
       others.map(async (server) => {
         server.spawn();
@@ -63,7 +64,7 @@ describe('a causal namespace', () => {
     try {
       const fresh = await reader.session('carts');
       await waitFor('the writes to be elsewhere', 30_000, async () => {
-        return text((await fresh.get('key 49'))?.value) === 'alone 49';
+        return text((await fresh.get('last'))?.value) === 'written';
       });
       for (let key = 0; key < 50; key += 1) {
         const found = await fresh.get(`key ${key}`);
@@ -80,6 +81,12 @@ describe('a causal namespace', () => {
     await client.admin.createNamespace('carts', Mode.Causal);
     const [lost, ...others] = cluster.servers;
     await (await client.session('carts')).set('key', 'before');
+    for (const { listen } of others) {
+      const beside = await connect({ server: listen, timeoutMs: 4000 });
+      const carts = await beside.namespace('carts');
+      await waitFor('the write to be there', 30_000, async () => (await carts.get('key')) !== null);
+      beside.close();
+    }
     await Promise.all(others.map((server) => server.kill()));
     const alone = await client.session('carts');
     await alone.set('key', 'only there');

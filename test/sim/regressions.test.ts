@@ -29,6 +29,7 @@ const CAUSAL_CASES: typeof CASES = [
   [849, 'a digest claimed a write that was not durable yet, and not among its records'],
   [101, 'what a server that left and came back had said before still counted'],
   [26, 'a server remembered none of its writes that it had dropped, and said that it did'],
+  [11811, 'a write that was forwarded and not answered was taken again by another replica'],
   [2, 'the clock of a bucket went on from entries that had been cut'],
   [1257, 'a new replica gave a write an earlier clock than a deletion that all had seen'],
 ];

@@ -212,7 +212,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(small, whole, small, some(binary), some(causalRecord), fc.option(vector), whole)
     .map((fields) => new causal.CausalPull(...fields)),
   causalRecords: fc
-    .tuple(small, whole, small, some(causalRecord))
+    .tuple(small, whole, small, small, some(causalRecord))
     .map((fields) => new causal.CausalRecords(...fields)),
   digestReport: fc.tuple(small, whole, text).map((fields) => new message.DigestReport(...fields)),
   prepare: fc

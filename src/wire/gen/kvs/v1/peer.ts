@@ -435,6 +435,8 @@ export interface CausalRecords {
   round: number;
   part: number;
   records: CausalRecord[];
+  /** So many of the wanted keys were looked up. */
+  keys: number;
 }
 
 function createBaseSendRequest(): SendRequest {
@@ -5538,7 +5540,7 @@ export const CausalPull: MessageFns<CausalPull> = {
 };
 
 function createBaseCausalRecords(): CausalRecords {
-  return { bucket: 0, round: 0, part: 0, records: [] };
+  return { bucket: 0, round: 0, part: 0, records: [], keys: 0 };
 }
 
 export const CausalRecords: MessageFns<CausalRecords> = {
@@ -5554,6 +5556,9 @@ export const CausalRecords: MessageFns<CausalRecords> = {
     }
     for (const v of message.records) {
       CausalRecord.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.keys !== 0) {
+      writer.uint32(40).uint32(message.keys);
     }
     return writer;
   },
@@ -5603,6 +5608,14 @@ export const CausalRecords: MessageFns<CausalRecords> = {
             message.records.push(CausalRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.keys = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5623,6 +5636,7 @@ export const CausalRecords: MessageFns<CausalRecords> = {
       records: globalThis.Array.isArray(object?.records)
         ? object.records.map((e: any) => CausalRecord.fromJSON(e))
         : [],
+      keys: isSet(object.keys) ? globalThis.Number(object.keys) : 0,
     };
   },
 
@@ -5640,6 +5654,9 @@ export const CausalRecords: MessageFns<CausalRecords> = {
     if (message.records?.length) {
       obj.records = message.records.map((e) => CausalRecord.toJSON(e));
     }
+    if (message.keys !== 0) {
+      obj.keys = Math.round(message.keys);
+    }
     return obj;
   },
 
@@ -5652,6 +5669,7 @@ export const CausalRecords: MessageFns<CausalRecords> = {
     message.round = object.round ?? 0;
     message.part = object.part ?? 0;
     message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
+    message.keys = object.keys ?? 0;
     return message;
   },
 };
