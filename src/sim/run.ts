@@ -220,7 +220,19 @@ class Run {
     this.untilIdle();
     this.untilMoved();
     world.clock.run(world.clock.now + REST_MS);
+    this.untilBuried();
   }
+
+  /** D5: in the end every tombstone goes. */
+  private untilBuried(): void {
+    const { world, recordsOf } = this;
+    const untilMs = world.clock.now + ANSWERED_WITHIN_MS;
+    const isLeft = (): boolean => checkTombstones(world.view, recordsOf).length > 0;
+    while (world.clock.now < untilMs && isLeft()) world.clock.run(world.clock.now + 100);
+  }
+
+  private readonly recordsOf: RecordsOf = (server, bucket) =>
+    this.world.host(server)?.disk.store.records(bucket) ?? [];
 
   /** V4: a view change ends when nobody disturbs it any more. */
   private untilMoved(): void {
@@ -260,9 +272,7 @@ class Run {
     const expected = open ? settings.accounts * BALANCE : 0;
     violations.push(...checkTotal(accounts, rest, expected));
     violations.push(...checkLists(history, lists), ...checkCounters(history, counters, rest));
-    const { world, causal } = this;
-    const recordsOf: RecordsOf = (server, bucket) =>
-      world.host(server)?.disk.store.records(bucket) ?? [];
+    const { world, causal, recordsOf } = this;
     violations.push(...checkCausalReplicas(world.view, recordsOf));
     if (this.allUp()) violations.push(...checkTombstones(world.view, recordsOf));
     causal.checkRest(causalRest(world.view, recordsOf));
