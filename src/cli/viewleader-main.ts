@@ -69,7 +69,7 @@ export function main(argv: string[]): Promise<number> {
     .addOption(
       setting('--rebalance-rate <size>', 'most that a server sends in a second; 0: no limit')
         .argParser(parseSize)
-        .default(parseSize('256KiB'), '256KiB'),
+        .default(parseSize('128KiB'), '128KiB'),
     )
     .addOption(
       setting('--recover', "rebuild a lost view from the servers' copies, at a higher epoch"),
