@@ -88,7 +88,8 @@ export async function cutInTwo(
       const earlier = before[at]!;
       say(
         `side ${at + 1}: ${writes} writes in ${seconds} s of cut, ${failed} failed; p50 ` +
-          `${p50Ms.toFixed(1)} ms (before ${earlier.p50Ms.toFixed(1)}), p99 ${p99Ms.toFixed(1)} ms ` +
+          `${p50Ms.toFixed(1)} ms (before ${earlier.p50Ms.toFixed(1)}), ` +
+          `p99 ${p99Ms.toFixed(1)} ms ` +
           `(before ${earlier.p99Ms.toFixed(1)}) ${firstError}`,
       );
     }
@@ -123,8 +124,10 @@ async function heal(
   const bytes = islands.bytes(1) - bytesBefore;
   const times = bytes / (KEYS * RECORD_BYTES);
   say(
-    `healed: ${records} records byte-identical on both servers after ${(tookMs / 1000).toFixed(2)} s; ` +
-      `${(bytes / 1024).toFixed(0)} KiB crossed the wire, ${times.toFixed(2)} x the ${KEYS} differing records`,
+    `healed: ${records} records byte-identical on both servers after ` +
+      `${(tookMs / 1000).toFixed(2)} s; ` +
+      `${(bytes / 1024).toFixed(0)} KiB crossed the wire, ` +
+      `${times.toFixed(2)} x the ${KEYS} differing records`,
   );
   if (tookMs > MOST.convergeMs) throw new Error(`equal only after ${tookMs.toFixed(0)} ms`);
   if (times > MOST.bytesTimes) throw new Error(`${times.toFixed(2)} x the differing bytes`);

@@ -67,7 +67,8 @@ export function checkTombstones(view: View, recordsOf: RecordsOf): Violation[] {
         .map(fromStored)
         .filter(({ value }) => value === null)
         .map(({ key, clock }) => {
-          const what = `server ${server} still holds the tombstone of ${plainKey(key)}, clock ${clock}`;
+          const tombstone = `the tombstone of ${plainKey(key)}, clock ${clock}`;
+          const what = `server ${server} still holds ${tombstone}`;
           return { promise: 'D5', what, keys: [] };
         }),
     ),

@@ -111,7 +111,7 @@ export class CausalGossip {
       let more = false;
       for (const other of bucket === undefined ? [] : this.others(id)) {
         const peer = this.peer(id, other);
-        // Of one that does not answer nobody knows when it will: nothing more is sent before it does.
+        // Nobody knows when one answers that does not: nothing more is sent before it does.
         if (peer.sent >= last || peer.lost > 0) continue;
         this.push(bucket!, other, peer);
         more ||= peer.sent < last;

@@ -129,7 +129,7 @@ export class Result {
     /** Of a read: the key exists. Of a delete: it existed. */
     readonly found: boolean,
     readonly value: Uint8Array | null,
-    /** Of the record; of a count: how many. Of a part of a getr, `previous` too: `multi-read.ts`. */
+    /** Of the record; of a count: how many; of a part of a getr: see `multi-read.ts`. */
     readonly version: Version,
     /** Version that a write replaced; 0 when there was none. */
     readonly previous: Version,

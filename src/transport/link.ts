@@ -21,7 +21,7 @@ const FRAME_BYTES = 4 * 1024 * 1024;
 /** What may wait for a peer that does not read; beyond that messages are dropped (and resent). */
 const BUFFER_BYTES = 64 * 1024 * 1024;
 const RECONNECT_MS = { least: 50, most: 500 } as const;
-/** Messages wait so long for a connection; what comes later is dropped, and sent again by others. */
+/** Messages wait so long for a connection; later ones are dropped: the protocol sends again. */
 const PATIENCE_MS = 250;
 /** An attempt to connect that got no answer for so long is begun anew: its packets were lost. */
 const ATTEMPT_MS = 700;
