@@ -37,8 +37,8 @@ interface Office {
 /**
  * What counts as deleted in causal namespaces, and how it leaves: a tombstone, and a record that
  * has expired, may go when every holder knows all that was known here when it was found, since
- * whoever had something for it to beat has seen it then (D5). Each holder finds what has expired by itself:
- * the record says when. The records of deleted namespaces go at once.
+ * whoever had something for it to beat has seen it then (D5). Each holder finds what has expired
+ * by itself: the record says when. The records of deleted namespaces go at once.
  */
 export class CausalGraves {
   private readonly tombs = new Map<BucketId, Map<Key, Tomb>>();
