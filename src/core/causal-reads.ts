@@ -12,7 +12,7 @@ import type { Host } from './host.js';
 import type { BucketId, Epoch, Key, Ordinal } from './ids.js';
 import { type Operation, OperationKind, type Result, type StoredRecord } from './operation.js';
 import { Code } from './refusal.js';
-import { joined } from './vector.js';
+import { including, joined } from './vector.js';
 import type { BucketRow } from './view.js';
 import { walk } from './walk.js';
 
@@ -250,6 +250,7 @@ export class CausalReads {
 function having({ clock, epoch, seen }: Context, record: CausalRecord, isAlive: boolean): Context {
   const { writer, number, past, expires } = record;
   const since = isAlive || record.value === null ? record.clock : Math.max(record.clock, expires);
-  const both = joined(joined(seen, past), new Map([[writer, number]]));
-  return { clock: Math.max(clock, since), epoch, seen: both };
+  const both = including(joined(seen, past), writer, number);
+  const newest = Math.max(epoch, record.epoch);
+  return { clock: Math.max(clock, since), epoch: newest, seen: both };
 }

@@ -26,6 +26,8 @@ export interface CausalRecord extends Stamp {
   readonly value: Uint8Array | null;
   /** What its session had seen: who sees this write must see that too. */
   readonly past: Vector;
+  /** Newest view of whatever its session had seen, and of its writer: see `Context`. */
+  readonly epoch: Epoch;
   /** Clock from which on it counts as deleted; 0: never. */
   readonly expires: number;
 }
@@ -67,16 +69,16 @@ const HALF = 2 ** 15;
 /** Buckets there may be, so that both halves have room. */
 export const MOST_BUCKETS = HALF;
 
-const HEADER_BYTES = 31;
+const HEADER_BYTES = 39;
 const SEEN_BYTES = 12;
 
 /**
  * As the state store keeps it. Layout of the value: deleted (1 byte), clock (8), writer (4),
- * number (8), expires (8), servers in `past` (2), for each its ordinal (4) and number (8), then the
- * value.
+ * number (8), expires (8), epoch (8), servers in `past` (2), for each its ordinal (4) and number (8),
+ * then the value.
  */
 export function toStored(record: CausalRecord): StoredRecord {
-  const { key, value, clock, writer, number, past, expires } = record;
+  const { key, value, clock, writer, number, past, epoch, expires } = record;
   const start = HEADER_BYTES + past.size * SEEN_BYTES;
   const bytes = new Uint8Array(start + (value?.length ?? 0));
   const view = new DataView(bytes.buffer);
@@ -85,7 +87,8 @@ export function toStored(record: CausalRecord): StoredRecord {
   view.setUint32(9, writer);
   view.setFloat64(13, number);
   view.setFloat64(21, expires);
-  view.setUint16(29, past.size);
+  view.setFloat64(29, epoch);
+  view.setUint16(37, past.size);
   let at = HEADER_BYTES;
   for (const [server, seen] of past) {
     view.setUint32(at, server);
@@ -99,7 +102,7 @@ export function toStored(record: CausalRecord): StoredRecord {
 export function fromStored({ key, value: bytes }: StoredRecord): CausalRecord {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const past = new Map<Ordinal, number>();
-  const start = HEADER_BYTES + view.getUint16(29) * SEEN_BYTES;
+  const start = HEADER_BYTES + view.getUint16(37) * SEEN_BYTES;
   for (let at = HEADER_BYTES; at < start; at += SEEN_BYTES) {
     past.set(view.getUint32(at), view.getFloat64(at + 4));
   }
@@ -110,6 +113,7 @@ export function fromStored({ key, value: bytes }: StoredRecord): CausalRecord {
     writer: view.getUint32(9),
     number: view.getFloat64(13),
     expires: view.getFloat64(21),
+    epoch: view.getFloat64(29),
     past,
   };
 }

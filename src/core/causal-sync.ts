@@ -11,15 +11,15 @@ import {
 import { murmur3 } from './hash.js';
 import type { BucketId, Key, Ordinal } from './ids.js';
 import type { Host } from './host.js';
+import { RESERVED } from './namespace.js';
 import type { StoredRecord } from './operation.js';
 import type { StateStore } from './outbox.js';
 import { NOTHING_SEEN, type Vector } from './vector.js';
+import { walk } from './walk.js';
 
 const LEAVES = 64;
 const PART_RECORDS = 256;
 const PART_BYTES = 512 * 1024;
-const SCAN_RECORDS = 2048;
-const SCAN_BYTES = 1024 * 1024;
 /** Messages without an answer before a comparison begins anew. */
 const ATTEMPTS = 5;
 
@@ -216,22 +216,15 @@ export class CausalSync {
 
   /** The stamps of all records of a bucket. */
   private readAll(bucket: BucketId, done: (held: readonly KeyStamp[]) => void): void {
-    const { host } = this;
     const held: KeyStamp[] = [];
-    const next = (after: Key): void => {
-      const token = host.expect((completion) => {
-        if (completion.type !== 'scanned') {
-          this.stop(bucket);
-          return;
-        }
-        const { records, more } = completion;
-        for (const record of records) held.push(stampOf(record));
-        if (more) next(records.at(-1)?.key ?? after);
-        else done(held);
-      });
-      host.outbox.scan(token, causalHalf(bucket), after, SCAN_RECORDS, SCAN_BYTES);
+    const page = (records: readonly StoredRecord[]): boolean => {
+      for (const record of records) held.push(stampOf(record));
+      return true;
     };
-    next('');
+    walk(this.host, causalHalf(bucket), RESERVED, page, (whole) => {
+      if (whole) done(held);
+      else this.stop(bucket);
+    });
   }
 }
 

@@ -27,7 +27,7 @@ import {
   Result,
 } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
-import { covers, joined, NOTHING_SEEN, type Vector } from './vector.js';
+import { covers, including, NOTHING_SEEN, type Vector } from './vector.js';
 import { type BucketRow, isUp, type View } from './view.js';
 
 /** How often holders tell each other what they know, and look for tombstones to drop. */
@@ -87,7 +87,7 @@ export class Causal {
   private toldMs: number;
   /** Dropped, but not durably yet: their records are still here. */
   private readonly dropping = new Set<BucketId>();
-  /** Dropped since the last checkpoint. */
+  /** Forgotten since the last checkpoint, which knows something of them. */
   private readonly dropped = new Set<BucketId>();
 
   constructor(
@@ -225,7 +225,6 @@ export class Causal {
     const row = this.host.view.rows[bucket];
     // It may be wanted again meanwhile.
     if (row !== undefined && holdersOf(row).has(this.host.self)) return;
-    this.dropped.add(bucket);
     this.forget(bucket);
   }
 
@@ -337,7 +336,7 @@ export class Causal {
       this.answerWhenDurable({ request, operation, ...taken });
       return;
     }
-    const { clock: seenClock, seen } = operation.context ?? NO_CONTEXT;
+    const { clock: seenClock, seen, epoch: seenEpoch } = operation.context ?? NO_CONTEXT;
     const held = bucket.get(key, store);
     this.clock = Math.max(this.time, seenClock, held?.clock ?? 0) + 1;
     this.number += 1;
@@ -347,7 +346,9 @@ export class Causal {
     const value = kind === OperationKind.Delete ? null : (operation.value ?? new Uint8Array(0));
     const ttlMs = operation.ttlMs || (this.host.view.namespaces.get(namespaceOf(key))?.ttlMs ?? 0);
     const expires = value !== null && ttlMs > 0 ? clock + ttlMs * STEPS : 0;
-    const record: CausalRecord = { key, value, clock, writer: self, number, past, expires };
+    const epoch = Math.max(seenEpoch, this.host.view.epoch);
+    const stamp = { clock, writer: self, number };
+    const record: CausalRecord = { key, value, ...stamp, past, epoch, expires };
     const found = isLive(held, clock);
     const result = { version: clock, previous: number, found, participants: 0 };
     this.dedup.record(client, clientSequence, settledBelow, now, { ...result, committed: true });
@@ -364,7 +365,7 @@ export class Causal {
 
   private answerWrite({ request, operation, bucket, number, clock, found }: Pending): void {
     const { seen, epoch } = operation.context ?? NO_CONTEXT;
-    const context = { clock, epoch, seen: joined(seen, new Map([[this.host.self, number]])) };
+    const context = { clock, epoch, seen: including(seen, this.host.self, number) };
     this.answer(request, bucket, { found, value: null, version: clock }, context);
   }
 
@@ -521,6 +522,7 @@ export class Causal {
 
   /** Nothing of the bucket is here, or wanted. */
   private forget(id: BucketId): void {
+    if (this.buckets.get(id)?.dirty) this.dropped.add(id);
     this.buckets.delete(id);
     this.gossip.forget(id);
     this.graves.forget(id);

@@ -275,8 +275,12 @@ export class Serving {
       this.host.answer(request, this.result(Code.Ok, false, null, 0, 0, ''));
       return;
     }
-    if (this.awaitsEnd(request, operation, [record], 'again')) return;
-    this.host.answer(request, this.result(Code.Ok, true, bare(record), record.version, 0, ''));
+    const { value, version } = record;
+    if (!isNamed(operation.key)) {
+      this.host.answer(request, this.result(Code.Ok, true, value, version, 0, ''));
+    } else if (!this.awaitsEnd(request, operation, [record], 'again')) {
+      this.host.answer(request, this.result(Code.Ok, true, bare(record), version, 0, ''));
+    }
   }
 
   /** Keys of this bucket, at one instant: this step. */
@@ -378,7 +382,7 @@ export class Serving {
       this.host.park(request, operation, id, Code.Unavailable, 'a getr reads the key');
       return;
     }
-    this.endWhatIsDue([operation.key]);
+    if (isNamed(operation.key)) this.endWhatIsDue([operation.key]);
     const current = this.current(operation.key);
     if (!met(operation.condition, operation.ifVersion, current)) {
       const why =

@@ -9,7 +9,7 @@ export function objection(
 ): { readonly code: Code; readonly detail: string } | null {
   const { context, kind, ttlMs } = operation;
   // A namespace's key comes with what its client has seen.
-  if (context === null && keysOf(operation).some(isNamed)) {
+  if (context === null && namesAny(operation)) {
     return invalid('keys that begin with the bytes ff ff are reserved for namespaces');
   }
   if (ttlMs !== 0) {
@@ -35,6 +35,13 @@ export function objection(
       }
       return null;
   }
+}
+
+/** Some key of the operation is a namespace's. */
+function namesAny(operation: Operation): boolean {
+  if (isNamed(operation.key)) return true;
+  if (operation.writes === null && operation.reads === null) return false;
+  return keysOf(operation).some(isNamed);
 }
 
 /** Why a key is refused, or null. */

@@ -22,6 +22,12 @@ export function joined(vector: Vector, other: Vector): Vector {
   return both;
 }
 
+/** With the writes of one more server, up to that number. */
+export function including(vector: Vector, server: Ordinal, number: number): Vector {
+  if ((vector.get(server) ?? 0) >= number) return vector;
+  return new Map(vector).set(server, number);
+}
+
 export function raise(vector: Map<Ordinal, number>, server: Ordinal, number: number): void {
   if (number > (vector.get(server) ?? 0)) vector.set(server, number);
 }

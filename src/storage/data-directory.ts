@@ -24,7 +24,7 @@ export interface Identity {
   readonly incarnation: number;
 }
 
-const FORMAT = 5;
+const FORMAT = 6;
 const IDENTITY = 'identity.json';
 const LOCK = 'lock';
 /** What an interrupted first start, or a file system, may leave in a directory without identity. */

@@ -38,9 +38,9 @@ function recordToWire({ value, ...record }: CausalRecord): wire.CausalRecord {
 }
 
 function recordFromWire(record: wire.CausalRecord): CausalRecord {
-  const { clock, writer, number, expires } = record;
+  const { clock, writer, number, epoch, expires } = record;
   const [key, past] = [toBinary(record.key), vectorFromWire(record.past)];
-  return { key, value: record.value ?? null, clock, writer, number, past, expires };
+  return { key, value: record.value ?? null, clock, writer, number, past, epoch, expires };
 }
 
 export function pushToWire(message: CausalPush): wire.CausalPush {

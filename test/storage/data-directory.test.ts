@@ -26,7 +26,7 @@ async function withIdentity(fields: unknown): Promise<string> {
 }
 
 const WHOLE = {
-  format: 5,
+  format: 6,
   kind: 'server',
   id: '5ba0b4a7-55a5-4c8a-8f8d-0f6b4fd2a1d1',
   cluster_id: 'c',

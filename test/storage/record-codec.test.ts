@@ -71,6 +71,7 @@ const causalRecord = fc.record({
   writer: small,
   number: count,
   past: vector,
+  epoch: count,
   expires: count,
 });
 const causalChange = fc.record({

@@ -185,6 +185,7 @@ const causalRecord = fc.record({
   writer: small,
   number: whole,
   past: vector,
+  epoch: whole,
   expires: whole,
 });
 const stamp = fc.record({ key: binary, clock: whole, writer: small, number: whole });

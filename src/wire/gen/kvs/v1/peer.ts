@@ -349,6 +349,8 @@ export interface CausalRecord {
   past: Seen[];
   /** Clock from which on it counts as deleted; 0: never. */
   expires: number;
+  /** Newest view of whatever the session had seen, and of the writer. */
+  epoch: number;
 }
 
 /** What the sender took for the bucket, with numbers above `since`, up to `up_to`. */
@@ -4303,7 +4305,7 @@ export const DigestReport: MessageFns<DigestReport> = {
 };
 
 function createBaseCausalRecord(): CausalRecord {
-  return { key: Buffer.alloc(0), value: undefined, clock: 0, writer: 0, number: 0, past: [], expires: 0 };
+  return { key: Buffer.alloc(0), value: undefined, clock: 0, writer: 0, number: 0, past: [], expires: 0, epoch: 0 };
 }
 
 export const CausalRecord: MessageFns<CausalRecord> = {
@@ -4328,6 +4330,9 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     }
     if (message.expires !== 0) {
       writer.uint32(56).uint64(message.expires);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(64).uint64(message.epoch);
     }
     return writer;
   },
@@ -4401,6 +4406,14 @@ export const CausalRecord: MessageFns<CausalRecord> = {
             message.expires = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4422,6 +4435,7 @@ export const CausalRecord: MessageFns<CausalRecord> = {
       number: isSet(object.number) ? globalThis.Number(object.number) : 0,
       past: globalThis.Array.isArray(object?.past) ? object.past.map((e: any) => Seen.fromJSON(e)) : [],
       expires: isSet(object.expires) ? globalThis.Number(object.expires) : 0,
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
     };
   },
 
@@ -4448,6 +4462,9 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     if (message.expires !== 0) {
       obj.expires = Math.round(message.expires);
     }
+    if (message.epoch !== 0) {
+      obj.epoch = Math.round(message.epoch);
+    }
     return obj;
   },
 
@@ -4463,6 +4480,7 @@ export const CausalRecord: MessageFns<CausalRecord> = {
     message.number = object.number ?? 0;
     message.past = object.past?.map((e) => Seen.fromPartial(e)) || [];
     message.expires = object.expires ?? 0;
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
