@@ -74,8 +74,8 @@ const SEEN_BYTES = 12;
 
 /**
  * As the state store keeps it. Layout of the value: deleted (1 byte), clock (8), writer (4),
- * number (8), expires (8), epoch (8), servers in `past` (2), for each its ordinal (4) and number (8),
- * then the value.
+ * number (8), expires (8), epoch (8), servers in `past` (2), for each its ordinal (4) and number
+ * (8), then the value.
  */
 export function toStored(record: CausalRecord): StoredRecord {
   const { key, value, clock, writer, number, past, epoch, expires } = record;
