@@ -78,7 +78,7 @@ describe('a data directory', () => {
     ['an empty file', '', 'DAMAGED'],
     ['no object', 'null', 'DAMAGED'],
     ['no format', { ...WHOLE, format: undefined }, 'DAMAGED'],
-    ['a later format', { ...WHOLE, format: 6 }, 'UNKNOWN_FORMAT'],
+    ['a later format', { ...WHOLE, format: 7 }, 'UNKNOWN_FORMAT'],
     ['no id', { ...WHOLE, id: '' }, 'DAMAGED'],
     ['no cluster', { ...WHOLE, cluster_id: undefined }, 'DAMAGED'],
     ['no ordinal', { ...WHOLE, ordinal: -1 }, 'DAMAGED'],
