@@ -1,4 +1,4 @@
-import { bucketOf } from '../core/hash.js';
+import { bucketInPool } from '../core/hash.js';
 import type { KvsClient } from '../client/index.js';
 
 /** One write, as its sender saw it. Monotonic ms. */
@@ -102,7 +102,7 @@ export class Load {
       this.ledger.set(key, known);
     }
     if (!sampled) return;
-    const bucket = bucketOf(key, { bucketCount: this.bucketCount, policy: 'ring' });
+    const bucket = bucketInPool(key, { bucketCount: this.bucketCount, policy: 'ring' });
     this.samples.push({ bucket, startMs, endMs: performance.now(), ok });
   }
 }

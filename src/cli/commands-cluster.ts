@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 
 import { murmur3 } from '../core/hash.js';
+import { poolsOf } from '../core/pools.js';
 import { sha1 } from '../core/sha1.js';
 import { type Member, MemberState, type View } from '../core/view.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
@@ -56,6 +57,7 @@ async function showStatus(session: Session): Promise<void> {
       servers_down: down,
       buckets: answer.bucketCount,
       replicas: answer.replicaCount,
+      pool_replicas: answer.poolReplicas,
       records: answer.records,
       under_replicated: answer.underReplicated,
       unavailable: answer.unavailable,
@@ -73,13 +75,17 @@ function isWell(answer: GetStatusResponse, up: number, down: number): boolean {
 }
 
 function statusScreen(output: Output, answer: GetStatusResponse, up: number, down: number): string {
-  const { unavailable, underReplicated, bucketCount, replicaCount } = answer;
+  const { unavailable, underReplicated, bucketCount, replicaCount, poolReplicas } = answer;
   const lines = [
     ['cluster', answer.clusterId],
     ['health', health(output, answer, up, down)],
     ['epoch', `${answer.epoch} (${answer.reason})`],
     ['servers', `${up} up, ${down} down`],
     ['buckets', `${count(bucketCount)}, ${plural(replicaCount, 'replica')} each`],
+    ...poolReplicas.map((replicas) => [
+      '',
+      `${count(bucketCount)} of namespaces, ${plural(replicas, 'replica')} each`,
+    ]),
     ['', `${count(underReplicated)} under-replicated, ${count(unavailable)} unavailable`],
     ['records', count(answer.records)],
     ['view change', answer.viewChange === undefined ? 'none' : changeLine(answer.viewChange)],
@@ -209,6 +215,11 @@ function viewScreen(view: View): string {
     `at       ${new Date(view.atMs).toISOString()}`,
     `policy   ${policy}, ${plural(bucketCount, 'bucket')}`,
     `copies   ${replicaCount}, of which a write needs ${minInSync}`,
+    ...poolsOf(view)
+      .slice(1)
+      .map(
+        (pool) => `         ${pool.replicaCount} in further ${bucketCount} buckets, of namespaces`,
+      ),
     '',
   ];
   const head = 'ID ADDRESS STATE ZONE WEIGHT BUCKETS PRIMARIES'.split(' ');
@@ -223,6 +234,8 @@ async function showLocation(session: Session, key: string): Promise<void> {
     const { hashed, bucket, epoch, primary, replicas } = await client.locate(key);
     const { bucketCount, policy } = (await client.view()).parameters;
     const hash = policy === 'modulo' ? hexadecimal(sha1(hashed)) : murmur3(hashed);
+    const first = bucket - (bucket % bucketCount);
+    const pool = first > 0 ? `${first} + ` : '';
     const hashName = policy === 'modulo' ? 'SHA-1' : 'murmur3';
     const others = replicas.slice(1);
     await session.output.result(
@@ -230,7 +243,7 @@ async function showLocation(session: Session, key: string): Promise<void> {
       [
         `key      ${printable(key)}`,
         `hash     ${hash} (${hashName})`,
-        `bucket   ${bucket} (hash mod ${bucketCount}), unchanged since epoch ${epoch}`,
+        `bucket   ${bucket} (${pool}hash mod ${bucketCount}), unchanged since epoch ${epoch}`,
         `primary  ${primary}`,
         `others   ${others.length === 0 ? 'none' : others.join(', ')}`,
       ].join('\n'),

@@ -3,15 +3,17 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 
 import { type KvsClient, Mode, type Namespace } from '../client/index.js';
+import { LIMITS } from '../core/refusal.js';
 import { CommandError } from './exit-code.js';
-import { parseDuration, setting } from './options.js';
-import { durationText, table } from './output.js';
+import { parseDuration, setting, wholeNumber } from './options.js';
+import { durationText, plural, table } from './output.js';
 import type { Session } from './session.js';
 
 interface CreateOptions {
   readonly mode: 'strong' | 'causal';
   /** In ms. */
   readonly ttl?: number;
+  readonly replicas?: number;
 }
 
 /** `namespace`: key spaces with a consistency mode and a time to live of their own. */
@@ -27,6 +29,11 @@ export function addNamespaceCommands(program: Command, session: Session): void {
         .makeOptionMandatory(),
     )
     .addOption(setting('--ttl <duration>', 'how long its values live').argParser(parseDuration))
+    .addOption(
+      setting('--replicas <number>', "of its values; default the cluster's number").argParser(
+        wholeNumber(1, LIMITS.replicas),
+      ),
+    )
     .addHelpText('after', '\nExample:\n  $ kvs-client namespace create carts --mode causal')
     .action((name: string, options: CreateOptions) => create(session, name, options));
   namespace
@@ -44,11 +51,12 @@ export function addNamespaceCommands(program: Command, session: Session): void {
 async function create(session: Session, name: string, options: CreateOptions): Promise<void> {
   const mode = options.mode === 'causal' ? Mode.Causal : Mode.Strong;
   await session.withClient(async (client) => {
-    const { epoch } = await client.admin.createNamespace(name, mode, options.ttl);
-    const ttlMs = options.ttl ?? 0;
+    const { ttl: ttlMs = 0, replicas = 0 } = options;
+    const { epoch } = await client.admin.createNamespace(name, mode, { ttlMs, replicas });
     const lives = ttlMs > 0 ? `, values live for ${durationText(ttlMs)}` : '';
-    const told = { name, mode: options.mode, ttlMs, epoch };
-    await session.output.result(told, `${name}: ${options.mode}${lives}`);
+    const copies = replicas > 0 ? `, ${plural(replicas, 'replica')}` : '';
+    const told = { name, mode: options.mode, ttlMs, replicas, epoch };
+    await session.output.result(told, `${name}: ${options.mode}${copies}${lives}`);
   });
 }
 
@@ -61,33 +69,41 @@ async function remove(session: Session, name: string): Promise<void> {
 
 async function list(session: Session): Promise<void> {
   await session.withClient(async (client) => {
-    const { namespaces } = await client.view();
+    const { namespaces, parameters } = await client.view();
     const { output } = session;
     const rows: string[][] = [];
     for (const namespace of namespaces.values()) {
       if (namespace.deleted) continue;
-      const told = await fieldsOf(client, namespace);
-      const { name, mode, ttlMs, records } = told;
+      const told = await fieldsOf(client, namespace, parameters.replicaCount);
+      const { name, mode, ttlMs, replicas, records } = told;
       if (output.json) await output.result(told, '');
-      else rows.push([name, mode, ttlMs > 0 ? durationText(ttlMs) : '-', String(records)]);
+      else {
+        const lives = ttlMs > 0 ? durationText(ttlMs) : '-';
+        rows.push([name, mode, String(replicas), lives, String(records)]);
+      }
     }
-    if (!output.json) await output.result({}, table(['NAME', 'MODE', 'TTL', 'RECORDS'], rows));
+    if (!output.json) await output.result({}, table(HEAD, rows));
   });
 }
+
+const HEAD = ['NAME', 'MODE', 'REPLICAS', 'TTL', 'RECORDS'];
 
 type NamespaceFields = {
   readonly name: string;
   readonly mode: 'strong' | 'causal';
   readonly ttlMs: number;
+  readonly replicas: number;
   readonly records: number;
 };
 
 async function fieldsOf(
   client: KvsClient,
-  { name, mode, ttlMs }: Namespace,
+  { name, mode, ttlMs, replicas }: Namespace,
+  usual: number,
 ): Promise<NamespaceFields> {
   const records = await (await client.namespace(name)).count();
-  return { name, mode: mode === Mode.Causal ? 'causal' : 'strong', ttlMs, records };
+  const told = { ttlMs, replicas: replicas || usual, records };
+  return { name, mode: mode === Mode.Causal ? 'causal' : 'strong', ...told };
 }
 
 /** What `get`, `set` and `del` are done with. */

@@ -1,6 +1,8 @@
 import type { OptionValues } from 'commander';
 
+import { MOST_BUCKETS } from '../core/causal-record.js';
 import { POLICIES } from '../core/policies.js';
+import { LIMITS } from '../core/refusal.js';
 import { SPREADS } from '../core/shards.js';
 import type { ViewLeaderOptions } from '../leader/compose.js';
 import { daemonProgram, runDaemon } from './daemon.js';
@@ -9,8 +11,6 @@ import { parseDuration, parseSize, setting, wholeNumber } from './options.js';
 
 type Settings = Omit<ViewLeaderOptions, 'log'>;
 
-const MOST_BUCKETS = 65_536;
-const MOST_REPLICAS = 16;
 const MOST_SHARDS = 1024;
 const RING_BUCKETS = 1024;
 /** A multiple of most small numbers of servers, so that hash mod buckets mod N is hash mod N. */
@@ -18,7 +18,7 @@ const MODULO_BUCKETS = 5040;
 
 /** Runs `kvs-viewleader` with the arguments after its name; resolves to its exit code. */
 export function main(argv: string[]): Promise<number> {
-  const replicas = wholeNumber(1, MOST_REPLICAS);
+  const replicas = wholeNumber(1, LIMITS.replicas);
   const program = daemonProgram('kvs-viewleader', 'The view leader of a kvs cluster.')
     .addOption(setting('--listen <host:port>', 'for gRPC').default('127.0.0.1:7400'))
     .addOption(setting('--http <host:port>', 'for health and metrics').default('127.0.0.1:7480'))

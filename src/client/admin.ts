@@ -59,9 +59,16 @@ export class Admin {
     return this.ask((leader, deliver) => leader.drainServer(request, ...deliver));
   }
 
-  /** A key space of its own. `ttlMs`: how long its values live; 0, or none: for ever. */
-  createNamespace(name: string, mode: Mode, ttlMs = 0): Promise<CreateNamespaceResponse> {
-    const request = { name, mode: mode as number, ttlMs };
+  /**
+   * A key space of its own. `ttlMs`: how long its values live; 0, or none: for ever. `replicas`: of
+   * each value, 1 to 16; 0, or none: as many as the cluster's.
+   */
+  createNamespace(
+    name: string,
+    mode: Mode,
+    { ttlMs = 0, replicas = 0 }: { readonly ttlMs?: number; readonly replicas?: number } = {},
+  ): Promise<CreateNamespaceResponse> {
+    const request = { name, mode: mode as number, ttlMs, replicas };
     return this.ask((leader, deliver) => leader.createNamespace(request, ...deliver));
   }
 

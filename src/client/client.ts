@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
 import { type Context, NO_CONTEXT } from '../core/causal-record.js';
-import { bucketOf } from '../core/hash.js';
 import type { BucketId, Key, Version } from '../core/ids.js';
 import { isNamed, keyIn, Mode, type Namespace, plainKey } from '../core/namespace.js';
 import type { Result } from '../core/operation.js';
@@ -13,9 +12,10 @@ import {
   OperationKind,
   type ReadSet,
 } from '../core/operation.js';
+import { bucketOf } from '../core/pools.js';
 import { Code, LIMITS } from '../core/refusal.js';
 import { objection } from '../core/validate.js';
-import type { View } from '../core/view.js';
+import { NO_VIEW, type View } from '../core/view.js';
 import { KvsError } from '../transport/status.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 import { Admin } from './admin.js';
@@ -241,13 +241,13 @@ export class KvsClient {
 
   /** Every record whose key starts with `prefix`, in no particular order. */
   async *export(prefix: Bytes = ''): AsyncGenerator<ExportedRecord> {
-    const { bucketCount } = (await this.views.current()).parameters;
+    const buckets = await this.buckets();
     const start = this.keyOf(prefix);
     const pages: Promise<ExportedRecord[]>[] = [];
     let next = 0;
-    for (let bucket = 0; bucket < bucketCount; bucket += 1) {
-      while (next < bucketCount && pages.length < SCANS_AT_ONCE) {
-        const page = this.scanBucket(next++, start);
+    for (const _ of buckets) {
+      while (next < buckets.length && pages.length < SCANS_AT_ONCE) {
+        const page = this.scanBucket(buckets[next++]!, start);
         // Awaited in order; a failure of a later one must not be an unhandled rejection meanwhile.
         page.catch(() => undefined);
         pages.push(page);
@@ -258,13 +258,11 @@ export class KvsClient {
 
   /** Records of the namespace; expired and deleted ones do not count. */
   async count(): Promise<number> {
-    const { bucketCount } = (await this.views.current()).parameters;
+    const buckets = await this.buckets();
     const prefix = this.keyOf('');
-    let next = 0;
     let records = 0;
     const countOn = async (): Promise<void> => {
-      while (next < bucketCount) {
-        const bucket = next++;
+      for (let bucket = buckets.pop(); bucket !== undefined; bucket = buckets.pop()) {
         const { version } = await this.ask(
           this.operation(OperationKind.Count, prefix, null, { bucket }),
         );
@@ -293,7 +291,7 @@ export class KvsClient {
   async locate(key: Bytes): Promise<Location> {
     const view = await this.views.current();
     const name = this.keyOf(key);
-    const bucket = bucketOf(name, view.parameters);
+    const bucket = bucketOf(name, view);
     const row = view.rows[bucket];
     const addresses = (row?.replicas ?? []).map((ordinal) => view.members.get(ordinal)?.address);
     const replicas = addresses.map((address) => address ?? '?');
@@ -311,6 +309,15 @@ export class KvsClient {
   close(): void {
     this.router.close();
     this.views.close();
+  }
+
+  /** Those in which keys of this key space are. */
+  private async buckets(): Promise<BucketId[]> {
+    const view = await this.views.current();
+    const first = bucketOf(this.keyOf(''), view);
+    const { bucketCount } = view.parameters;
+    const start = first - (first % bucketCount);
+    return Array.from({ length: bucketCount }, (_, at) => start + at);
   }
 
   private async scanBucket(bucket: BucketId, prefix: Key): Promise<ExportedRecord[]> {
@@ -393,7 +400,7 @@ export class KvsClient {
 
   private outcome(operation: Operation): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const problem = objection(operation, 0);
+      const problem = objection(operation, NO_VIEW);
       if (problem !== null) {
         this.settle(operation);
         reject(KvsError.ofCode(problem.code, problem.detail));

@@ -1,5 +1,4 @@
 import type { BucketId, Epoch } from '../core/ids.js';
-import { bucketOf } from '../core/hash.js';
 import {
   afterDoubt,
   isWrite,
@@ -10,6 +9,7 @@ import {
   Result,
 } from '../core/operation.js';
 import { Mode, namespaceOf } from '../core/namespace.js';
+import { bucketOf } from '../core/pools.js';
 import { Code, CODES } from '../core/refusal.js';
 import { MemberState, type View } from '../core/view.js';
 import { FrameClient } from '../transport/stream.js';
@@ -219,7 +219,7 @@ export class Router {
   private bucketOf(operation: Operation, view: View | null): BucketId {
     const { kind } = operation;
     if (kind === OperationKind.Scan || kind === OperationKind.Count) return operation.bucket;
-    return view === null ? 0 : bucketOf(operation.key, view.parameters);
+    return view === null ? 0 : bucketOf(operation.key, view);
   }
 
   /** The primary, if it is up; otherwise any server that is, in turn: it knows or will learn. */

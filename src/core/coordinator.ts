@@ -1,6 +1,5 @@
 import { transactionKey } from './bucket.js';
 import { type Entry, EntryKind } from './entry.js';
-import { bucketOf } from './hash.js';
 import type { Host } from './host.js';
 import type { BucketId, Version } from './ids.js';
 import {
@@ -12,6 +11,7 @@ import {
   VoteRequest,
 } from './message.js';
 import { type ConditionalWrite, NO_RECORDS, type Operation, Result } from './operation.js';
+import { bucketOf } from './pools.js';
 import type { Primary } from './primary.js';
 import { Code } from './refusal.js';
 import type { Serving } from './serving.js';
@@ -210,7 +210,7 @@ export class Coordinator {
   private byBucket(writes: readonly ConditionalWrite[]): Map<BucketId, ConditionalWrite[]> {
     const byBucket = new Map<BucketId, ConditionalWrite[]>();
     for (const write of writes) {
-      const bucket = bucketOf(write.key, this.host.view.parameters);
+      const bucket = bucketOf(write.key, this.host.view);
       const list = byBucket.get(bucket);
       if (list === undefined) byBucket.set(bucket, [write]);
       else list.push(write);

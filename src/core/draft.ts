@@ -78,8 +78,11 @@ export class Draft {
   }
 
   rows(): [BucketId, BucketRow][] {
-    if (!this.isFounded) return Array.from(this.changedRows);
-    return this.base.rows.map((row, bucket) => [bucket, this.changedRows.get(bucket) ?? row]);
+    const { rows } = this.base;
+    const all = rows.map((row, bucket): [BucketId, BucketRow] => [bucket, row]);
+    // New ones come in the order of their buckets.
+    for (const [bucket, row] of this.changedRows) all[bucket] = [bucket, row];
+    return all;
   }
 
   member(ordinal: Ordinal): Member | undefined {

@@ -30,8 +30,11 @@ function scramble(block: number): number {
   return Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
 }
 
-/** The bucket of a key: hash mod `bucketCount`; SHA-1 with the policy `modulo`, else murmur3. */
-export function bucketOf(
+/**
+ * The bucket of a key among those of its pool: hash mod `bucketCount`; SHA-1 with the policy
+ * `modulo`, else murmur3.
+ */
+export function bucketInPool(
   key: Key,
   { bucketCount, policy }: { readonly bucketCount: number; readonly policy: string },
 ): BucketId {

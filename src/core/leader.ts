@@ -12,7 +12,7 @@ import {
 } from './message.js';
 import { Namespaces } from './namespaces.js';
 import { Operator } from './operator.js';
-import { place } from './policies.js';
+import { placePools } from './pools.js';
 import { type PreviewAnswer, previewOf, type Supposition } from './preview.js';
 import { BrokenLinks } from './reachability.js';
 import { Shards } from './shards.js';
@@ -129,7 +129,9 @@ export class ViewLeader {
     };
     this.draft = new Draft(view);
     this.change = new CountedChange(this.draft);
-    this.namespaces = new Namespaces(this.draft);
+    this.namespaces = new Namespaces(this.draft, () => {
+      if (this.draft.isFounded) this.foundPools();
+    });
     this.shards = new Shards(this.draft, () => this.plan());
     this.operator = new Operator(this.draft, {
       plan: () => this.plan(),
@@ -431,14 +433,11 @@ export class ViewLeader {
     const servers = candidates(this.draft.members());
     if (servers.length === 0 || this.lacks !== '') return;
     const founding = !this.draft.isFounded;
-    const previous = founding ? null : this.draft.rows().map(([, { target }]) => target);
-    const table = place(servers, this.draft.parameters, previous);
+    const table = this.place(servers);
     for (const [bucket, target] of table.entries()) {
       const row = this.draft.row(bucket);
       if (row === undefined) {
-        const floor = Math.min(parameters.minInSync, target.length);
-        const fresh = { epoch: 0, founded: 0, before: [] };
-        this.draft.setRow(bucket, fresh, { replicas: target, target, floor, sets: true }, '');
+        this.found(bucket, target);
         continue;
       }
       const change = withTarget(row, target);
@@ -449,6 +448,33 @@ export class ViewLeader {
       this.draft.because(founding ? founders : 'placement planned');
     }
     if (!founding) this.change.plan();
+  }
+
+  private place(servers: readonly Member[]): Ordinal[][] {
+    const previous = this.draft.isFounded ? this.draft.rows().map(([, { target }]) => target) : [];
+    return placePools(servers, this.draft, previous);
+  }
+
+  /** A pool is new: its buckets are empty, and on the servers that are there. */
+  private foundPools(): void {
+    const servers = candidates(this.draft.members());
+    // The next plan does it.
+    if (servers.length === 0) return;
+    for (const [bucket, target] of this.place(servers).entries()) {
+      if (this.draft.row(bucket) === undefined) this.found(bucket, target);
+    }
+    if (this.change.missing() > 0) this.change.repair();
+  }
+
+  private found(bucket: BucketId, target: readonly Ordinal[]): void {
+    const { draft } = this;
+    const up = target.filter((ordinal) => draft.isUp(ordinal));
+    const someone = draft.members().find(({ state }) => state === MemberState.Up);
+    const present = someone === undefined ? target : [someone.ordinal];
+    const replicas = up.length > 0 ? up : present;
+    const floor = Math.min(draft.parameters.minInSync, target.length);
+    const fresh = { epoch: 0, founded: 0, before: [] };
+    draft.setRow(bucket, fresh, { replicas, target, floor, sets: true }, '');
   }
 
   /**

@@ -1,4 +1,3 @@
-import { bucketOf } from './hash.js';
 import type { Host } from './host.js';
 import type { Key } from './ids.js';
 import {
@@ -10,7 +9,8 @@ import {
   type StoredRecord,
 } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
-import type { ViewParameters } from './view.js';
+import { bucketOf } from './pools.js';
+import type { View } from './view.js';
 
 /** A `getr` of keys in several buckets, under way. */
 interface Reading {
@@ -47,7 +47,7 @@ export class MultiReads {
 
   /** Take a read over; false when all its keys are in one bucket, whose primary can answer it. */
   start(request: number, operation: Operation): boolean {
-    const groups = groupsOf(operation.reads?.keys ?? [], this.host.view.parameters);
+    const groups = groupsOf(operation.reads?.keys ?? [], this.host.view);
     if (groups.length < 2) return false;
     const deadlineMs = this.host.now + operation.timeoutMs;
     const gathered = groups.map(() => null);
@@ -176,10 +176,10 @@ function partOf(
   );
 }
 
-function groupsOf(keys: readonly Key[], parameters: ViewParameters): Key[][] {
+function groupsOf(keys: readonly Key[], view: View): Key[][] {
   const groups = new Map<number, Key[]>();
   for (const key of keys) {
-    const bucket = bucketOf(key, parameters);
+    const bucket = bucketOf(key, view);
     const group = groups.get(bucket);
     if (group === undefined) groups.set(bucket, [key]);
     else group.push(key);

@@ -12,6 +12,10 @@ export interface Namespace {
   readonly mode: Mode;
   /** How long a value lives that was written without a time of its own, ms; 0: for ever. */
   readonly ttlMs: number;
+  /** Replicas of its buckets; 0: as many as the cluster's. */
+  readonly replicas: number;
+  /** Which buckets are its own: see `Pool`; 0: the cluster's. */
+  readonly pool: number;
   /** Its name is free again, and its records are being removed. */
   readonly deleted: boolean;
 }

@@ -1,3 +1,4 @@
+import { replicasWanted } from './pools.js';
 import type { CountedChange } from './counted-change.js';
 import type { Draft } from './draft.js';
 import type { BucketId, Ordinal } from './ids.js';
@@ -215,9 +216,10 @@ export class Operator {
    */
   private cancel(): void {
     const { draft, office } = this;
-    const { replicaCount } = draft.parameters;
-    const wanted = Math.min(replicaCount, candidates(draft.members()).length);
-    const isWhole = draft.rows().every(([, { replicas }]) => replicas.length >= wanted);
+    const servers = candidates(draft.members()).length;
+    const isWhole = draft
+      .rows()
+      .every(([bucket, row]) => row.replicas.length >= replicasWanted(draft, bucket, servers));
     // A plan that is due may be what brings lost replicas back.
     if (isWhole && draft.isFounded) office.forgetPlan();
     for (const [bucket, row] of draft.rows()) {

@@ -27,9 +27,3 @@ export function place(
       return placeByRing(servers, parameters, previous);
   }
 }
-
-/** Replicas that a bucket with this target should have. */
-export function replicasWanted(parameters: PolicyParameters, target: readonly Ordinal[]): number {
-  if (parameters.policy === 'shards') return target.length;
-  return Math.min(parameters.replicaCount, target.length);
-}

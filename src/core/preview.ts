@@ -1,7 +1,7 @@
 import type { BucketId, Ordinal } from './ids.js';
 import type { BucketCount } from './message.js';
 import type { PlacementTable } from './policy.js';
-import { place } from './policies.js';
+import { placePools } from './pools.js';
 import type { ShardCandidate } from './policy-shards.js';
 import { shardMembers } from './shards.js';
 import { candidates, type Member, type View } from './view.js';
@@ -70,7 +70,7 @@ export function previewOf(view: View, census: Census, supposed: Supposition): Pr
     return { ok: false, code: 'NO_SERVERS', message: 'no server would be left to hold anything' };
   }
   const targets = view.rows.map(({ target }) => target);
-  const table = place(servers, view.parameters, targets);
+  const table = placePools(servers, view, targets);
   const moves = movesTo(table, view, census);
   const loads = loadsOf(table, view);
   const replicasLeast = loads.reduce(

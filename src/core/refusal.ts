@@ -160,6 +160,7 @@ export const LIMITS = {
   scanRecords: 1024,
   hops: 4,
   timeoutMs: 60_000,
+  replicas: 16,
   /** Ten years. */
   ttlMs: 10 * 365 * 24 * 3_600_000,
 } as const;

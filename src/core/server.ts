@@ -1,7 +1,6 @@
 import type { Bucket } from './bucket.js';
 import { Causal } from './causal.js';
 import { isCausal } from './causal-message.js';
-import { bucketOf } from './hash.js';
 import type { Host, ServerSettings } from './host.js';
 import { ballotEpoch, type BucketId, type Ordinal, type Sequence } from './ids.js';
 import { Lease } from './lease.js';
@@ -29,6 +28,7 @@ import { type Completion, DamagedBucket, type SelfMessage } from './outbox.js';
 import type { Outbox, StateStore } from './outbox.js';
 import { MultiReads } from './multi-read.js';
 import { Parking } from './parking.js';
+import { bucketOf } from './pools.js';
 import type { Primary } from './primary.js';
 import type { Recovered } from './recovery.js';
 import { Code, LIMITS } from './refusal.js';
@@ -258,17 +258,17 @@ export class StorageServer implements Host {
   }
 
   route(request: number, operation: Operation): void {
-    const problem = objection(operation, this.view.parameters.bucketCount);
+    const problem = objection(operation, this.view);
     if (problem !== null) {
       this.refuse(request, 0, problem.code, problem.detail);
       return;
     }
     const { kind } = operation;
     const isWhole = kind === OperationKind.Scan || kind === OperationKind.Count;
-    const bucket = isWhole ? operation.bucket : bucketOf(operation.key, this.view.parameters);
+    const bucket = isWhole ? operation.bucket : bucketOf(operation.key, this.view);
     const row = this.view.rows[bucket];
     if (row === undefined) {
-      this.park(request, operation, bucket, Code.Unavailable, 'the cluster has no buckets yet');
+      this.park(request, operation, bucket, Code.Unavailable, 'its view lacks the bucket yet');
       return;
     }
     if (this.causal.takes(request, operation, bucket, row)) return;

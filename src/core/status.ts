@@ -1,7 +1,7 @@
 import type { CountedChange } from './counted-change.js';
 import type { Epoch, Ordinal } from './ids.js';
 import type { Heartbeat, TransferCount } from './message.js';
-import { replicasWanted } from './policies.js';
+import { poolsOf, replicasWanted } from './pools.js';
 import { ChangePhase, learnersOf, type Member, MemberState, onlyMoves, type View } from './view.js';
 
 export interface MemberStatus {
@@ -49,6 +49,8 @@ export interface LeaderStatus {
   readonly members: readonly MemberStatus[];
   readonly bucketCount: number;
   readonly replicaCount: number;
+  /** Of namespaces with a number of their own: another `bucketCount` buckets for each. */
+  readonly poolReplicas: readonly number[];
   readonly records: number;
   readonly underReplicated: number;
   readonly unavailable: number;
@@ -75,9 +77,10 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
   const { replicaCount, bucketCount } = parameters;
   const members = memberStatuses(view, inputs);
   const up = (ordinal: Ordinal): boolean => view.members.get(ordinal)?.state === MemberState.Up;
-  const wanted = (target: readonly Ordinal[]): number => replicasWanted(parameters, target);
   const records = members.reduce((sum, { primaryRecords }) => sum + primaryRecords, 0);
-  const short = view.rows.filter(({ replicas, target }) => replicas.length < wanted(target));
+  const short = view.rows.filter(
+    ({ replicas, target }, bucket) => replicas.length < replicasWanted(view, bucket, target.length),
+  );
   const lost = view.rows.filter(({ replicas }) => !replicas.some(up));
   const below = view.rows.filter(({ replicas, floor }) => replicas.length < floor);
   const { brake } = inputs;
@@ -98,6 +101,9 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
     members,
     bucketCount,
     replicaCount,
+    poolReplicas: poolsOf(view)
+      .slice(1)
+      .map((pool) => pool.replicaCount),
     records,
     underReplicated: short.length,
     unavailable: lost.length,

@@ -1,11 +1,12 @@
 import { isNamed, plainKey } from './namespace.js';
 import { keysOf, type Operation, OperationKind } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
+import type { View } from './view.js';
 
 /** Why an operation cannot be accepted at all, or null. Every limit is named in its text (U3). */
 export function objection(
   operation: Operation,
-  bucketCount: number,
+  { rows, epoch }: Pick<View, 'rows' | 'epoch'>,
 ): { readonly code: Code; readonly detail: string } | null {
   const { context, kind, ttlMs } = operation;
   // A namespace's key comes with what its client has seen.
@@ -30,8 +31,9 @@ export function objection(
       return keysObjection(operation.reads?.keys ?? []);
     case OperationKind.Scan:
     case OperationKind.Count:
-      if (bucketCount > 0 && operation.bucket >= bucketCount) {
-        return invalid(`bucket ${operation.bucket} does not exist: there are ${bucketCount}`);
+      // A newer view may have it.
+      if (rows.length > 0 && operation.bucket >= rows.length && (context?.epoch ?? 0) <= epoch) {
+        return invalid(`bucket ${operation.bucket} does not exist: there are ${rows.length}`);
       }
       return null;
   }

@@ -130,10 +130,12 @@ async function changeView(
 
 async function createNamespace(
   driver: LeaderDriver,
-  { name, mode, ttlMs }: CreateNamespaceRequest,
+  { name, mode, ttlMs, replicas }: CreateNamespaceRequest,
   done: sendUnaryData<CreateNamespaceResponse>,
 ): Promise<void> {
-  const answer = await driver.namespaces((all) => all.create(name, mode as number as Mode, ttlMs));
+  const answer = await driver.namespaces((all) =>
+    all.create(name, mode as number as Mode, ttlMs, replicas),
+  );
   if (answer.ok) {
     const { namespace } = answer;
     const told = { ...namespace, mode: namespace.mode as number };

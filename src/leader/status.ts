@@ -8,5 +8,6 @@ export function statusToWire(status: LeaderStatus): GetStatusResponse {
     members: status.members.map((row) => ({ ...row, member: memberToWire(row.member) })),
     viewChange: { ...status.viewChange },
     warnings: [...status.warnings],
+    poolReplicas: [...status.poolReplicas],
   };
 }

@@ -1,4 +1,4 @@
-import { bucketOf } from '../core/hash.js';
+import { bucketInPool } from '../core/hash.js';
 import {
   isRead,
   isRecordedAbort,
@@ -77,7 +77,7 @@ export class Client {
     const patience = this.patience();
     const reads = isRead(wish.kind);
     if (!reads) this.sequence += 1;
-    const row = this.view?.rows[bucketOf(wish.key, world.settings.view)];
+    const row = this.view?.rows[bucketInPool(wish.key, world.settings.view)];
     const operation = new Operation(
       wish.kind,
       wish.key,
@@ -172,7 +172,7 @@ export class Client {
   private chooseServer(operation: Operation): number {
     const { random, view, world } = this;
     const primary =
-      view === null ? undefined : primaryOf(view, bucketOf(operation.key, world.settings.view));
+      view === null ? undefined : primaryOf(view, bucketInPool(operation.key, world.settings.view));
     if (primary !== undefined && random.chance(0.7)) return primary;
     return random.whole(1, world.hosts.length);
   }

@@ -114,9 +114,9 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
-  createNamespace(name: string, mode: Mode, ttlMs: number): void {
+  createNamespace(name: string, mode: Mode, ttlMs: number, replicas: number): void {
     this.input((now) => {
-      this.machine.namespaces.create(name, mode, ttlMs);
+      this.machine.namespaces.create(name, mode, ttlMs, replicas);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

@@ -1,6 +1,6 @@
 import type { Key } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
-import { bucketOf } from '../core/hash.js';
+import { bucketInPool } from '../core/hash.js';
 import { CODES } from '../core/refusal.js';
 import { ChangePhase, isUp, primaryOf } from '../core/view.js';
 import { checkChanges } from '../checkers/changes.js';
@@ -173,14 +173,17 @@ class Run {
   }
 
   private beginCausal(): void {
-    const { world, random, play, causal, limits } = this;
+    const { world, random, play, causal, limits, settings } = this;
     const { causal: clients = 0 } = limits;
     if (clients === 0) return;
+    // With shards that is refused: there all servers of a shard hold its data.
+    const isCounted = settings.view.policy !== 'shards';
+    const replicas = isCounted ? random.fork('replicas').whole(0, 3) : 0;
     const create = (): void => {
       if (world.view.namespaces.size >= BRIEF_NAMESPACE) return;
-      world.leader.createNamespace('causal', Mode.Causal, 0);
+      world.leader.createNamespace('causal', Mode.Causal, 0, replicas);
       if (world.view.namespaces.size >= CAUSAL_NAMESPACE) {
-        world.leader.createNamespace('brief', Mode.Strong, BRIEF_TTL_MS);
+        world.leader.createNamespace('brief', Mode.Strong, BRIEF_TTL_MS, replicas);
       }
       world.clock.after(100, create);
     };
@@ -298,7 +301,7 @@ class Run {
     const { world, settings } = this;
     const rest = new Map<Key, StoredRecord>();
     for (const key of everything(this.play)) {
-      const bucket = bucketOf(key, settings.view);
+      const bucket = bucketInPool(key, settings.view);
       const primary = primaryOf(world.view, bucket);
       const host = primary === undefined ? undefined : world.host(primary);
       const record = host?.disk.store.get(bucket, key);

@@ -77,13 +77,16 @@ function writeNamespace(out: ByteWriter, { number, name, mode, ...more }: Namesp
   out.text(name);
   out.u8(mode);
   out.number(more.ttlMs);
+  out.u32(more.replicas);
+  out.u32(more.pool);
   out.boolean(more.deleted);
 }
 
 function readNamespace(input: ByteReader): Namespace {
   const [number, name] = [input.u32(), input.text()];
-  const [mode, ttlMs, deleted] = [input.u8() as Mode, input.number(), input.boolean()];
-  return { number, name, mode, ttlMs, deleted };
+  const [mode, ttlMs] = [input.u8() as Mode, input.number()];
+  const [replicas, pool, deleted] = [input.u32(), input.u32(), input.boolean()];
+  return { number, name, mode, ttlMs, replicas, pool, deleted };
 }
 
 function byNumber(namespaces: readonly Namespace[]): Map<number, Namespace> {

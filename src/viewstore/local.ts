@@ -16,7 +16,7 @@ import type {
 import { EpochMark } from './epoch-mark.js';
 import type { ViewStore } from './port.js';
 
-const FORMAT = 4;
+const FORMAT = 5;
 const HEAD = 'head';
 /** In the directory of the store, which leaves files that it does not know alone. */
 const MARK = 'EPOCH';

@@ -72,8 +72,8 @@ function namespacesFromWire(list: readonly wire.Namespace[]): View['namespaces']
 export function viewFromWire(view: wire.View): View {
   const members = view.members.map(memberFromWire);
   const parameters = { ...required<ViewParameters>(view.parameters, 'view parameters') };
-  if (view.rows.length > 0 && view.rows.length !== parameters.bucketCount) {
-    throw new WireError(`${view.rows.length} rows for ${parameters.bucketCount} buckets`);
+  if (view.rows.length % Math.max(1, parameters.bucketCount) !== 0) {
+    throw new WireError(`${view.rows.length} rows for pools of ${parameters.bucketCount} buckets`);
   }
   return {
     clusterId: view.clusterId,

@@ -59,6 +59,7 @@ const status: GetStatusResponse = {
   ],
   bucketCount: 2,
   replicaCount: 2,
+  poolReplicas: [],
   records: 1500,
   underReplicated: 1,
   unavailable: 0,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 
-import { bucketOf, murmur3 } from '../../src/core/hash.js';
+import { bucketInPool, murmur3 } from '../../src/core/hash.js';
 import type { Candidate, PlacementTable } from '../../src/core/policy.js';
 import { placeByRing } from '../../src/core/policy-ring.js';
 
@@ -55,7 +55,7 @@ describe('hash', () => {
   test('spreads keys over buckets', () => {
     const counts = Array.from({ length: 64 }, () => 0);
     for (let key = 0; key < 64_000; key += 1)
-      counts[bucketOf(`key ${key}`, { bucketCount: 64, policy: 'ring' })]! += 1;
+      counts[bucketInPool(`key ${key}`, { bucketCount: 64, policy: 'ring' })]! += 1;
     expect(Math.min(...counts)).toBeGreaterThan(850);
     expect(Math.max(...counts)).toBeLessThan(1150);
   });

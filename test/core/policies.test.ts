@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
 
 import { comparePolicies } from '../../src/core/compare.js';
-import { bucketOf } from '../../src/core/hash.js';
+import { bucketInPool } from '../../src/core/hash.js';
 import { place } from '../../src/core/policies.js';
 import { evenSplit, seededSplit } from '../../src/core/policy-shards.js';
 import { sha1, sha1Modulo } from '../../src/core/sha1.js';
@@ -46,7 +46,7 @@ describe('modulo', () => {
       const table = place(serversOf(count), parameters, null);
       for (let key = 0; key < 200; key += 1) {
         const first = sha1Modulo(`key ${key}`, count);
-        const set = table[bucketOf(`key ${key}`, parameters)];
+        const set = table[bucketInPool(`key ${key}`, parameters)];
         expect(set).toEqual([first + 1, ((first + 1) % count) + 1]);
       }
     }

@@ -6,7 +6,7 @@ import { expect, jest, test } from '@jest/globals';
 import { ClassicLevel } from 'classic-level';
 
 import { waitFor } from '../../src/cli/local-cluster.js';
-import { bucketOf } from '../../src/core/hash.js';
+import { bucketInPool } from '../../src/core/hash.js';
 import { encodeRecord, recordKey } from '../../src/storage/engine-rows.js';
 import { clientOf, newCluster, settled, temporaryDirectory } from './support.js';
 
@@ -18,7 +18,7 @@ const keys = Array.from({ length: 300 }, (_, at) => `key ${at}`);
 type Rows = ClassicLevel<Buffer, Buffer>;
 
 function rowOf(key: string): Buffer {
-  return recordKey(bucketOf(key, PARAMETERS), key);
+  return recordKey(bucketInPool(key, PARAMETERS), key);
 }
 
 async function withRows<T>(directory: string, use: (rows: Rows) => Promise<T>): Promise<T> {
@@ -61,7 +61,9 @@ test('damaged and lost rows are copied again from another replica; other differe
     const told = log.match(/copied again from another replica/g);
     return (told?.length ?? 0) >= 2;
   });
-  const where = new RegExp(`bucket ${bucketOf(forged, PARAMETERS)}: server \\d and its primary`);
+  const where = new RegExp(
+    `bucket ${bucketInPool(forged, PARAMETERS)}: server \\d and its primary`,
+  );
   const status = await cluster.waitForStatus('the alarm', 60_000, ({ warnings }) =>
     warnings.some((warning) => where.test(warning)),
   );

@@ -24,7 +24,13 @@ describe.each(MODES)('a %s namespace', (mode) => {
     expect(await run(...place, 'get', 'dark')).toMatchObject({ code: 3 });
     expect(await run('get', 'dark')).toEqual({ code: 0, out: 'outside' });
     const listed = await run('namespace', 'list', '-o', 'json');
-    expect(JSON.parse(listed.out)).toEqual({ name: 'flags', mode, ttlMs: 0, records: 11 });
+    expect(JSON.parse(listed.out)).toEqual({
+      name: 'flags',
+      mode,
+      ttlMs: 0,
+      replicas: 3,
+      records: 11,
+    });
     const exported = (await run(...place, 'export', 'key 1')).out.split('\n');
     const keys = exported.map((line) => line.split(' ').slice(0, 2).join(' '));
     expect(keys.toSorted()).toEqual(['key 10', 'key 11']);
@@ -40,7 +46,9 @@ describe.each(MODES)('a %s namespace', (mode) => {
   test('drops what has expired on every replica', async () => {
     const cluster = await startCluster(3);
     const client = await clientOf(cluster);
-    await client.admin.createNamespace('brief', mode === 'strong' ? Mode.Strong : Mode.Causal, 500);
+    await client.admin.createNamespace('brief', mode === 'strong' ? Mode.Strong : Mode.Causal, {
+      ttlMs: 500,
+    });
     const brief = await client.namespace('brief');
     await brief.set('a', 'not yet over', { ttlMs: 600_000 });
     await brief.set('b', 'much later', { ttlMs: 600_000 });
@@ -62,7 +70,7 @@ describe.each(MODES)('a %s namespace', (mode) => {
 test('a strong namespace has conditions and commits, and they expire, too', async () => {
   const cluster = await startCluster(3);
   const client = await clientOf(cluster);
-  await client.admin.createNamespace('leases', Mode.Strong, 600_000);
+  await client.admin.createNamespace('leases', Mode.Strong, { ttlMs: 600_000 });
   const leases = await client.namespace('leases');
   const { version } = await leases.setr([
     { key: 'one', value: '1', ifVersion: 0 },
@@ -75,7 +83,7 @@ test('a strong namespace has conditions and commits, and they expire, too', asyn
   const [one, two, three] = await leases.getr(['one', 'two', 'three']);
   expect([one?.value.toString(), two?.value.toString(), three]).toEqual(['renewed', '2', null]);
   // They hold for no longer than that: the checks above need all the time that a machine takes.
-  await client.admin.createNamespace('brief', Mode.Strong, 500);
+  await client.admin.createNamespace('brief', Mode.Strong, { ttlMs: 500 });
   const brief = await client.namespace('brief');
   await brief.setr([
     { key: 'one', value: '1', ifVersion: 0 },
@@ -88,4 +96,51 @@ test('a strong namespace has conditions and commits, and they expire, too', asyn
   await expect(client.set('plain', 'x', { ttlMs: 1000 })).rejects.toMatchObject({
     code: 'INVALID',
   });
+});
+
+test('a namespace has as many replicas as it asks for, and moves with its servers', async () => {
+  const cluster = await startCluster(4);
+  const client = await clientOf(cluster);
+  const run = async (...args: string[]): Promise<string> => {
+    const { stdout, stderr } = await cluster.client(args);
+    return stdout.toString().trim() + stderr.trim();
+  };
+  const made = ['namespace', 'create'];
+  expect(await run(...made, 'all', '--mode', 'strong', '--replicas', '4')).toBe(
+    'all: strong, 4 replicas',
+  );
+  expect(await run(...made, 'two', '--mode', 'causal', '--replicas', '2')).toBe(
+    'two: causal, 2 replicas',
+  );
+  expect(await run(...made, 'no', '--mode', 'causal', '--replicas', '17')).toContain('17');
+  const [all, two] = [await client.namespace('all'), await client.namespace('two')];
+  for (let key = 0; key < 40; key += 1) {
+    await all.set(`key ${key}`, `all ${key}`);
+    await two.set(`key ${key}`, `two ${key}`);
+  }
+  const holders = async (): Promise<number[][]> => {
+    const names = Array.from({ length: 40 }, (_, key) => `key ${key}`);
+    const found = await Promise.all(
+      [all, two].map((space) => Promise.all(names.map((name) => space.locate(name)))),
+    );
+    return found.map((list) => list.map(({ replicas }) => new Set(replicas).size));
+  };
+  const each = (size: number): number[] => Array.from({ length: 40 }, () => size);
+  expect(await holders()).toEqual([each(4), each(2)]);
+  expect(await run('status')).toMatch(/64 of namespaces, 4 replicas each/);
+  expect(await run('namespace', 'list')).toMatch(/two +causal +2 +- +40/);
+  const gone = (await client.view()).members.get(2)!;
+  await client.admin.drainServer(gone.id);
+  await waitFor('server 2 to be empty', 60_000, async () => {
+    const { members } = await client.status();
+    return members.every(({ member, buckets }) => member?.ordinal !== 2 || buckets === 0);
+  });
+  await waitFor('the client to hear of it', 30_000, async () => {
+    return (await holders()).flat().every((size, at) => size === (at < 40 ? 3 : 2));
+  });
+  for (let key = 0; key < 40; key += 1) {
+    expect((await all.get(`key ${key}`))?.value.toString()).toBe(`all ${key}`);
+    expect((await two.get(`key ${key}`))?.value.toString()).toBe(`two ${key}`);
+  }
+  expect([await all.count(), await two.count()]).toEqual([40, 40]);
 });

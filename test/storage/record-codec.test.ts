@@ -168,6 +168,8 @@ const namespaces = fc
       name: text,
       mode: fc.constantFrom(...Object.values(Mode)),
       ttlMs: count,
+      replicas: small,
+      pool: small,
       deleted: fc.boolean(),
     }),
     { selector: ({ number }) => number, maxLength: 3 },

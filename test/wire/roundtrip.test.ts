@@ -140,6 +140,8 @@ const namespaces = some(
     name: text,
     mode: fc.constantFrom(...Object.values(Mode)),
     ttlMs: whole,
+    replicas: small,
+    pool: small,
     deleted: fc.boolean(),
   }),
 ).map((list) => new Map(list.map((one) => [one.number, one])));

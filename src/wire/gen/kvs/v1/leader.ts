@@ -106,6 +106,8 @@ export interface CreateNamespaceRequest {
   mode: ConsistencyMode;
   /** How long a value lives, in milliseconds; 0: for ever. */
   ttlMs: number;
+  /** Replicas of its values; 0: as many as the cluster's. */
+  replicas: number;
 }
 
 export interface CreateNamespaceResponse {
@@ -383,6 +385,8 @@ export interface GetStatusResponse {
   brake: string;
   /** What an operator should know, one sentence each. */
   warnings: string[];
+  /** Of namespaces with a number of their own, which have another `bucket_count` buckets for each. */
+  poolReplicas: number[];
 }
 
 function createBaseRegisterRequest(): RegisterRequest {
@@ -1252,7 +1256,7 @@ export const DrainServerResponse: MessageFns<DrainServerResponse> = {
 };
 
 function createBaseCreateNamespaceRequest(): CreateNamespaceRequest {
-  return { name: "", mode: 0, ttlMs: 0 };
+  return { name: "", mode: 0, ttlMs: 0, replicas: 0 };
 }
 
 export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
@@ -1265,6 +1269,9 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     }
     if (message.ttlMs !== 0) {
       writer.uint32(24).uint64(message.ttlMs);
+    }
+    if (message.replicas !== 0) {
+      writer.uint32(32).uint32(message.replicas);
     }
     return writer;
   },
@@ -1306,6 +1313,14 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
             message.ttlMs = longToNumber(reader.uint64());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.replicas = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1327,6 +1342,7 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
         : isSet(object.ttl_ms)
         ? globalThis.Number(object.ttl_ms)
         : 0,
+      replicas: isSet(object.replicas) ? globalThis.Number(object.replicas) : 0,
     };
   },
 
@@ -1341,6 +1357,9 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     if (message.ttlMs !== 0) {
       obj.ttlMs = Math.round(message.ttlMs);
     }
+    if (message.replicas !== 0) {
+      obj.replicas = Math.round(message.replicas);
+    }
     return obj;
   },
 
@@ -1352,6 +1371,7 @@ export const CreateNamespaceRequest: MessageFns<CreateNamespaceRequest> = {
     message.name = object.name ?? "";
     message.mode = object.mode ?? 0;
     message.ttlMs = object.ttlMs ?? 0;
+    message.replicas = object.replicas ?? 0;
     return message;
   },
 };
@@ -5104,6 +5124,7 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     viewChange: undefined,
     brake: "",
     warnings: [],
+    poolReplicas: [],
   };
 }
 
@@ -5144,6 +5165,13 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     for (const v of message.warnings) {
       writer.uint32(98).string(v!);
+    }
+    if (message.poolReplicas.length !== 0) {
+      writer.uint32(106).fork();
+      for (const v of message.poolReplicas) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -5257,6 +5285,24 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.warnings.push(reader.string());
             continue;
           }
+          case 13: {
+            if (tag === 104) {
+              message.poolReplicas.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 106) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.poolReplicas.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5307,6 +5353,11 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
       warnings: globalThis.Array.isArray(object?.warnings)
         ? object.warnings.map((e: any) => globalThis.String(e))
         : [],
+      poolReplicas: globalThis.Array.isArray(object?.poolReplicas)
+        ? object.poolReplicas.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.pool_replicas)
+        ? object.pool_replicas.map((e: any) => globalThis.Number(e))
+        : [],
     };
   },
 
@@ -5348,6 +5399,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     if (message.warnings?.length) {
       obj.warnings = message.warnings;
     }
+    if (message.poolReplicas?.length) {
+      obj.poolReplicas = message.poolReplicas.map((e) => Math.round(e));
+    }
     return obj;
   },
 
@@ -5370,6 +5424,7 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
       : undefined;
     message.brake = object.brake ?? "";
     message.warnings = object.warnings?.map((e) => e) || [];
+    message.poolReplicas = object.poolReplicas?.map((e) => e) || [];
     return message;
   },
 };

@@ -232,6 +232,10 @@ export interface Namespace {
   ttlMs: number;
   /** Its name is free again, and its records are being removed. */
   deleted: boolean;
+  /** Replicas of its buckets; 0: as many as the cluster's. */
+  replicas: number;
+  /** Its buckets are `pool * bucket_count` and those that follow; 0: the cluster's. */
+  pool: number;
 }
 
 export interface NamespaceList {
@@ -244,7 +248,10 @@ export interface View {
   epoch: number;
   parameters: ViewParameters | undefined;
   members: Member[];
-  /** One row per bucket, in bucket order. Empty before the cluster was founded. */
+  /**
+   * One row per bucket, in bucket order: `bucket_count` for each pool. Empty before the cluster was
+   * founded.
+   */
   rows: BucketRow[];
   /** Why this epoch was made, for people. */
   reason: string;
@@ -1298,7 +1305,7 @@ export const ViewParameters: MessageFns<ViewParameters> = {
 };
 
 function createBaseNamespace(): Namespace {
-  return { number: 0, name: "", mode: 0, ttlMs: 0, deleted: false };
+  return { number: 0, name: "", mode: 0, ttlMs: 0, deleted: false, replicas: 0, pool: 0 };
 }
 
 export const Namespace: MessageFns<Namespace> = {
@@ -1317,6 +1324,12 @@ export const Namespace: MessageFns<Namespace> = {
     }
     if (message.deleted !== false) {
       writer.uint32(40).bool(message.deleted);
+    }
+    if (message.replicas !== 0) {
+      writer.uint32(48).uint32(message.replicas);
+    }
+    if (message.pool !== 0) {
+      writer.uint32(56).uint32(message.pool);
     }
     return writer;
   },
@@ -1374,6 +1387,22 @@ export const Namespace: MessageFns<Namespace> = {
             message.deleted = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.replicas = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.pool = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1397,6 +1426,8 @@ export const Namespace: MessageFns<Namespace> = {
         ? globalThis.Number(object.ttl_ms)
         : 0,
       deleted: isSet(object.deleted) ? globalThis.Boolean(object.deleted) : false,
+      replicas: isSet(object.replicas) ? globalThis.Number(object.replicas) : 0,
+      pool: isSet(object.pool) ? globalThis.Number(object.pool) : 0,
     };
   },
 
@@ -1417,6 +1448,12 @@ export const Namespace: MessageFns<Namespace> = {
     if (message.deleted !== false) {
       obj.deleted = message.deleted;
     }
+    if (message.replicas !== 0) {
+      obj.replicas = Math.round(message.replicas);
+    }
+    if (message.pool !== 0) {
+      obj.pool = Math.round(message.pool);
+    }
     return obj;
   },
 
@@ -1430,6 +1467,8 @@ export const Namespace: MessageFns<Namespace> = {
     message.mode = object.mode ?? 0;
     message.ttlMs = object.ttlMs ?? 0;
     message.deleted = object.deleted ?? false;
+    message.replicas = object.replicas ?? 0;
+    message.pool = object.pool ?? 0;
     return message;
   },
 };
