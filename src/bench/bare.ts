@@ -41,7 +41,7 @@ export async function measureBare(records: number, valueBytes: number): Promise<
   const back = new Listener([]);
   const service: PeerServiceServer = { send: (call, done) => servePeer(call, done, sender) };
   back.server.addService(PeerServiceService, service);
-  const link = new PeerLink(address, { clusterId: CLUSTER, from: 1, incarnation: 1 });
+  const link = new PeerLink(address, { clusterId: CLUSTER, from: 1, incarnation: 1 }, 0);
   try {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
     worker.postMessage(await back.listen('127.0.0.1:0'));
@@ -79,6 +79,7 @@ function* chunksOf(records: number, valueBytes: number): Generator<SnapshotChunk
 /** Sends chunks, so many at a time, until all are acknowledged. */
 class Bare implements PeerSink {
   readonly clusterId = CLUSTER;
+  readonly self = 1;
   private open = 0;
   private bytes = 0;
   private finish: () => void = () => undefined;
@@ -132,6 +133,7 @@ async function receive(clusterId: string): Promise<void> {
   };
   const sink: PeerSink = {
     clusterId,
+    self: 2,
     receive: (_from, messages) => {
       for (const message of messages) if (message.type === 'snapshotChunk') void take(message);
     },
@@ -139,7 +141,7 @@ async function receive(clusterId: string): Promise<void> {
   const service: PeerServiceServer = { send: (call, done) => servePeer(call, done, sink) };
   listener.server.addService(PeerServiceService, service);
   parentPort?.once('message', (back: string) => {
-    link = new PeerLink(back, { clusterId, from: 2, incarnation: 1 });
+    link = new PeerLink(back, { clusterId, from: 2, incarnation: 1 }, 0);
   });
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
   parentPort?.postMessage(await listener.listen('127.0.0.1:0'));

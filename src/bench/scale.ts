@@ -149,6 +149,7 @@ function memberOf(ordinal: number): Member {
     incarnation: 1,
     drained: false,
     shard: 0,
+    givenUp: 0,
   };
 }
 

@@ -1,5 +1,6 @@
-import { STEPS } from '../core/causal-record.js';
+import { type CausalRecord, STEPS } from '../core/causal-record.js';
 import type { Key, Ordinal } from '../core/ids.js';
+import { plainKey } from '../core/namespace.js';
 import type { Violation } from './history.js';
 
 /** As far as a client knows it: of a write that it only read, nobody told it the server. */
@@ -27,6 +28,13 @@ export interface CausalWrite {
   stamp: { readonly clock: number; readonly writer: Ordinal } | null;
 }
 
+/** A violation, if the write that was missed is not lost. */
+interface Found {
+  readonly key: Key;
+  readonly what: string;
+  readonly missed: number | null;
+}
+
 function isOlder(left: Seen, right: Seen): boolean {
   if (left.clock !== right.clock) return left.clock < right.clock;
   if (right.deletes && !left.deletes && left.writer === right.writer) return true;
@@ -39,11 +47,33 @@ function isOlder(left: Seen, right: Seen): boolean {
  * so on. A read must not return less than the latest write to its key that happened before it.
  */
 export class CausalHistory {
-  readonly violations: Violation[] = [];
+  private found: Found[] = [];
+  /** Whom servers gave which number, by key and clock. */
+  private readonly taken = new Map<string, { writer: Ordinal; number: number }[]>();
   readonly writes: CausalWrite[] = [];
   reads = 0;
   private readonly byValue = new Map<string, CausalWrite>();
   private readonly sessions = new Map<number, Map<Key, Seen>>();
+
+  get violations(): Violation[] {
+    return this.found.map(({ key, what }) => ({ promise: 'D5', what, keys: [key] }));
+  }
+
+  /** A server logs a write that it takes. */
+  took({ key: stored, clock, writer, number }: CausalRecord): void {
+    const name = nameOf(plainKey(stored), clock);
+    const those = this.taken.get(name) ?? [];
+    this.taken.set(name, those);
+    if (!those.some((one) => one.writer === writer)) those.push({ writer, number });
+  }
+
+  /** What was lost with the only server that had it need not be seen. */
+  forgive(isLost: (key: Key, writer: Ordinal, number: number) => boolean): void {
+    this.found = this.found.filter(({ key, missed }) => {
+      const those = missed === null ? [] : (this.taken.get(nameOf(key, missed)) ?? []);
+      return !those.some(({ writer, number }) => isLost(key, writer, number));
+    });
+  }
 
   begin(session: number, key: Key, value: string | null, ttlMs = 0): CausalWrite {
     const past = new Map(this.sessionOf(session));
@@ -83,7 +113,11 @@ export class CausalHistory {
     const seen = { clock, writer: write.stamp?.writer ?? null, deletes: false };
     if (must !== undefined && isOlder(seen, must)) {
       const what = `${value} of clock ${clock}, but had seen, or depended on, clock ${must.clock}`;
-      this.violated(key, `session ${session} read ${what}${must.deletes ? ', a delete' : ''}`);
+      this.violated(
+        key,
+        `session ${session} read ${what}${must.deletes ? ', a delete' : ''}`,
+        must.clock,
+      );
     }
     if (write.ttlMs > 0 && now >= clock + write.ttlMs * STEPS) {
       this.violated(key, `session ${session} read ${value}, which had expired for it`);
@@ -114,7 +148,11 @@ export class CausalHistory {
       if (rest === undefined && (value === null || this.mayBeDeleted(key, stamp.clock))) continue;
       const what = value === null ? 'a delete' : value;
       const found = rest === undefined ? 'nothing' : `${rest.value} of clock ${rest.clock}`;
-      this.violated(key, `${what} of clock ${stamp.clock} was answered; at rest there is ${found}`);
+      this.violated(
+        key,
+        `${what} of clock ${stamp.clock} was answered; at rest there is ${found}`,
+        stamp.clock,
+      );
     }
   }
 
@@ -126,7 +164,7 @@ export class CausalHistory {
         write.stamp?.clock === clock,
     );
     if (must !== undefined && !must.deletes && !this.mayBeDeleted(key, must.clock)) {
-      this.violated(key, `nothing was read, but clock ${must.clock} had been seen`);
+      this.violated(key, `nothing was read, but clock ${must.clock} had been seen`, must.clock);
     }
     // Whatever was there does not come back.
     if (must !== undefined) note(past, key, { ...must, deletes: true });
@@ -146,8 +184,9 @@ export class CausalHistory {
     );
   }
 
-  private violated(key: Key, what: string): void {
-    this.violations.push({ promise: 'D5', what: `${key}: ${what}`, keys: [key] });
+  /** `missed`: clock of the write that should have been seen. */
+  private violated(key: Key, what: string, missed: number | null = null): void {
+    this.found.push({ key, what: `${key}: ${what}`, missed });
   }
 
   private sessionOf(session: number): Map<Key, Seen> {
@@ -158,6 +197,10 @@ export class CausalHistory {
     }
     return past;
   }
+}
+
+function nameOf(key: Key, clock: number): string {
+  return `${key}/${clock}`;
 }
 
 function note(past: Map<Key, Seen>, key: Key, seen: Seen): void {

@@ -25,6 +25,8 @@ interface Peer {
   /** Messages in a row that were not answered in time. */
   lost: number;
   known: Vector;
+  /** Of its view when it said so. */
+  epoch: Epoch;
   /** The view in which it became a holder, or a later one: what it said before is void. */
   readonly sinceEpoch: Epoch;
   /** It knows that we left the bucket, and took all that we had for it. */
@@ -82,6 +84,22 @@ export class CausalGossip {
     return this.peers.get(bucket)?.get(server)?.known ?? NOTHING_SEEN;
   }
 
+  /** Everybody who holds the bucket has said what it knows in that view, or a later one. */
+  allToldIn(bucket: BucketId, epoch: Epoch): boolean {
+    return this.others(bucket).every((other) => this.toldIn(bucket, other) >= epoch);
+  }
+
+  /** The newest view in which the server said what it knows. */
+  toldIn(bucket: BucketId, server: Ordinal): Epoch {
+    return this.peers.get(bucket)?.get(server)?.epoch ?? 0;
+  }
+
+  /** The most that anybody who holds the bucket is known to know of a server's writes. */
+  mostKnownOf(bucket: BucketId, server: Ordinal): number {
+    const known = this.others(bucket).map((other) => this.knownBy(bucket, other).get(server) ?? 0);
+    return Math.max(0, ...known);
+  }
+
   onAck(from: Ordinal, message: CausalAck): void {
     const { bucket: id, known, epoch, bucketEpoch, former } = message;
     const bucket = this.buckets.get(id);
@@ -90,6 +108,7 @@ export class CausalGossip {
     const peer = this.peer(id, from);
     if (epoch < peer.sinceEpoch) return;
     peer.known = known;
+    peer.epoch = epoch;
     const acked = known.get(this.host.self) ?? 0;
     if (acked < peer.acked) return;
     if (peer.lost === 0 && acked > peer.acked) this.timed(from, this.host.now - peer.sentMs);
@@ -247,6 +266,7 @@ export class CausalGossip {
         pauseMs: resendMs,
         lost: 0,
         known: NOTHING_SEEN,
+        epoch: 0,
         sinceEpoch: this.host.view.epoch,
         released: false,
       };

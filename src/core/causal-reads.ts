@@ -33,6 +33,8 @@ interface Office {
   /** Hand the operation to a server that holds the bucket. */
   pass(request: number, operation: Operation, id: BucketId, row: BucketRow): void;
   answer(request: number, bucket: BucketId, found: Found, context: Context): void;
+  /** Whatever is left of the writes of a server that was given up at that epoch is here. */
+  hasRest(bucket: CausalBucket, server: Ordinal, epoch: Epoch): boolean;
 }
 
 /** What an operation found, or did. */
@@ -152,10 +154,14 @@ export class CausalReads {
     for (const [server, want] of seen) {
       // A server that never held the bucket has written nothing there, if our view is not old.
       const holds = row.replicas.includes(server) || row.target.includes(server);
-      const counts = holds || bucket.former.has(server) || epoch > view.epoch;
+      const givenUp = view.members.get(server)?.givenUp ?? 0;
+      const held = holds || bucket.former.has(server) || givenUp > 0;
+      const counts = held || epoch > view.epoch;
       if (server !== self && !counts) continue;
       const have = server === self ? this.office.number() : this.knownOf(bucket, row, server);
-      if (have < want) return { server, have, want };
+      if (have >= want) continue;
+      const isOver = givenUp > 0 && epoch <= view.epoch;
+      if (!isOver || !this.office.hasRest(bucket, server, givenUp)) return { server, have, want };
     }
     return null;
   }

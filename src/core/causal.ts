@@ -11,24 +11,17 @@ import {
   STEPS,
 } from './causal-record.js';
 import { CausalReads, type Found } from './causal-reads.js';
+import { hasCausal, isForCausal, namesObjection, objectionTo } from './causal-rules.js';
 import { CausalSync } from './causal-sync.js';
 import { DedupTable } from './dedup.js';
 import type { Host } from './host.js';
-import type { BucketId, Key, Ordinal } from './ids.js';
+import type { BucketId, Epoch, Ordinal } from './ids.js';
 import type { BucketMeta } from './message.js';
-import { isNamed, Mode, namespaceOf } from './namespace.js';
-import {
-  ConditionKind,
-  isWrite,
-  keysOf,
-  NO_RECORDS,
-  type Operation,
-  OperationKind,
-  Result,
-} from './operation.js';
+import { namespaceOf } from './namespace.js';
+import { isWrite, NO_RECORDS, type Operation, OperationKind, Result } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 import { covers, including, NOTHING_SEEN, type Vector } from './vector.js';
-import { type BucketRow, isUp, type View } from './view.js';
+import { type BucketRow, isGivenUp, isUp, type View } from './view.js';
 
 /** How often holders tell each other what they know, and look for tombstones to drop. */
 const TELL_MS = 1000;
@@ -85,6 +78,8 @@ export class Causal {
   /** Of those that lack something: what was known when it was looked at last. */
   private readonly lacking = new Map<BucketId, Vector>();
   private toldMs: number;
+  /** The epoch at which a server was given up last: what was said before may tell of it. */
+  private givenUp: Epoch = 0;
   /** Dropped, but not durably yet: their records are still here. */
   private readonly dropping = new Set<BucketId>();
   /** Forgotten since the last checkpoint, which knows something of them. */
@@ -116,6 +111,7 @@ export class Causal {
       time: () => this.time,
       pass: (request, operation, id, row) => this.pass(request, operation, id, row),
       answer: (...answer) => this.answer(...answer),
+      hasRest: (bucket, server, epoch) => this.hasRest(bucket, server, epoch),
     });
     for (const bucket of this.buckets.values()) {
       bucket.begin();
@@ -165,7 +161,7 @@ export class Causal {
       return;
     }
     const row = this.host.view.rows[message.bucket];
-    if (row === undefined) return;
+    if (row === undefined || isGivenUp(this.host.view, from)) return;
     if (this.dropping.has(message.bucket)) return;
     const held = this.buckets.get(message.bucket);
     if (message.type === 'causalAck') {
@@ -256,7 +252,32 @@ export class Causal {
       const marked = old === undefined ? NOTHING_SEEN : this.reads.markedUnder(old, before.epoch);
       this.rearrange(bucket ?? this.bucket(id), row, old, holders, marked, skipped);
     }
+    this.takeGivenUp();
     this.reads.retryAll();
+  }
+
+  /** Nothing comes from them any more: what is left of theirs, the holders find out together. */
+  private takeGivenUp(): void {
+    const { view } = this.host;
+    const epochs = Array.from(view.members.values(), ({ givenUp }) => givenUp);
+    const newest = Math.max(0, ...epochs);
+    if (newest === this.givenUp) return;
+    this.givenUp = newest;
+    for (const bucket of this.buckets.values()) {
+      this.uneven.add(bucket.id);
+      const former = Array.from(bucket.former).filter((server) => !isGivenUp(view, server));
+      if (former.length < bucket.former.size) this.change(bucket, { former });
+    }
+  }
+
+  /** Whatever is left of the writes of a server that was given up at that epoch is here. */
+  hasRest(bucket: CausalBucket, server: Ordinal, epoch: Epoch): boolean {
+    const { gossip } = this;
+    const here = bucket.known.get(server) ?? 0;
+    const rests = bucket.former.size === 0 && here >= gossip.mostKnownOf(bucket.id, server);
+    if (rests && gossip.allToldIn(bucket.id, epoch)) return true;
+    this.uneven.add(bucket.id);
+    return false;
   }
 
   /** Whether the learner has what this primary had when the learner came; if not, it is told. */
@@ -270,6 +291,11 @@ export class Causal {
     this.uneven.add(id);
     this.host.send(learner, new CausalBehind(id));
     return false;
+  }
+
+  /** What is known of the bucket. For checkers. */
+  known(id: BucketId): Vector {
+    return this.buckets.get(id)?.known ?? NOTHING_SEEN;
   }
 
   takeDirty(metas: Map<BucketId, BucketMeta | null>): void {
@@ -406,12 +432,15 @@ export class Causal {
       }
       return;
     }
+    if (asks) this.tell(bucket ?? this.bucket(id), from, row);
     if (bucket === undefined) return;
     if (!covers(bucket.known, known)) this.uneven.add(id);
-    if (asks) this.tell(bucket, from, row);
+    if (this.givenUp > 0) this.reads.retry(id);
     if (bucketEpoch !== row.epoch) return;
     // Whoever skipped views has not seen everybody leave.
-    const fresh = former.filter((server) => !holders.has(server) && !bucket.former.has(server));
+    const { view } = this.host;
+    const isNew = (server: Ordinal): boolean => !holders.has(server) && !isGivenUp(view, server);
+    const fresh = former.filter((server) => isNew(server) && !bucket.former.has(server));
     if (fresh.length > 0) this.change(bucket, { former: [...bucket.former, ...fresh] });
   }
 
@@ -431,7 +460,7 @@ export class Causal {
     for (const server of holdersOf(row)) {
       if (server === this.host.self) continue;
       const known = this.gossip.knownBy(id, server);
-      if (!covers(known, bucket.known)) {
+      if (!covers(known, bucket.known) || this.gossip.toldIn(id, server) < this.givenUp) {
         even = false;
         this.tell(bucket, server, row, true);
       }
@@ -481,9 +510,12 @@ export class Causal {
     marked: Vector,
     skipped: boolean,
   ): void {
+    const { view } = this.host;
     const former = new Set(bucket.former);
     const before = old === undefined ? new Set<Ordinal>() : holdersOf(old);
-    for (const server of before) if (!holders.has(server)) former.add(server);
+    for (const server of before) {
+      if (!holders.has(server) && !isGivenUp(view, server)) former.add(server);
+    }
     for (const server of holders) former.delete(server);
     former.delete(this.host.self);
     const same =
@@ -565,36 +597,4 @@ export class Causal {
       new Result(Ok, found, value, version, 0, epoch, bucket, self, '', records, more, 0, now),
     );
   }
-}
-
-/** Why a causal namespace does not take the operation, or null. */
-function objectionTo({ kind, condition }: Operation): string | null {
-  const { SetR, GetR, ConfirmedGet } = OperationKind;
-  if (kind === SetR || kind === GetR || kind === ConfirmedGet) {
-    return 'a causal namespace takes get, set and delete: nothing orders its writes in time';
-  }
-  if (condition === ConditionKind.None) return null;
-  return 'a causal namespace takes no condition: another replica may write at the same time';
-}
-
-/** One causal key makes the whole operation causal: if it is more than that, it is refused. */
-function isForCausal(operation: Operation, { namespaces }: View): boolean {
-  const isCausalKey = (key: Key): boolean => namespaces.get(namespaceOf(key))?.mode === Mode.Causal;
-  return keysOf(operation).some(isCausalKey);
-}
-
-/** What is wrong with the namespaces of the keys, or null. */
-function namesObjection(operation: Operation, { namespaces }: View): string | null {
-  for (const key of keysOf(operation)) {
-    if (!isNamed(key)) continue;
-    const number = namespaceOf(key);
-    const namespace = namespaces.get(number);
-    if (namespace === undefined) return `there is no namespace with number ${number}`;
-    if (namespace.deleted) return `namespace ${namespace.name} was deleted`;
-  }
-  return null;
-}
-
-function hasCausal({ namespaces }: View): boolean {
-  return Array.from(namespaces.values()).some((one) => one.mode === Mode.Causal && !one.deleted);
 }

@@ -75,6 +75,9 @@ export interface LeaderOutbox {
   send(to: Ordinal, message: ViewUpdate | LeaderRefusal): void;
 }
 
+/** Code of the refusal after which a server ends. */
+export const GIVEN_UP = 'SERVER_IS_GIVEN_UP';
+
 /** Rows whose primary is swapped in one epoch. */
 const SWAPS = 64;
 
@@ -162,10 +165,10 @@ export class ViewLeader {
     const known = this.draft.memberById(request.id);
     const ordinal = known?.ordinal ?? this.draft.nextOrdinal();
     const { id, address, zone, weight, incarnation } = request;
-    const { drained = false, shard = 0 } = known ?? {};
+    const { drained = false, shard = 0, givenUp = 0 } = known ?? {};
     const { Up } = MemberState;
     const self = { ordinal, id, address, zone, weight, incarnation };
-    const member = { ...self, state: Up, drained, shard };
+    const member = { ...self, state: Up, drained, shard, givenUp };
     this.leaving.delete(ordinal);
     this.detector.heard(ordinal, now);
     if (known === undefined) {
@@ -266,7 +269,8 @@ export class ViewLeader {
 
   private onHeartbeat(from: Ordinal, beat: Heartbeat, now: number, outbox: LeaderOutbox): void {
     const member = this.draft.member(from);
-    if (member === undefined || member.incarnation !== beat.incarnation) {
+    const isKnown = member?.incarnation === beat.incarnation && member.givenUp === 0;
+    if (member === undefined || !isKnown) {
       const message = 'this view leader does not know this start of the server';
       outbox.send(from, { type: 'refusal', code: 'REGISTER_AGAIN', message });
       return;
@@ -327,6 +331,13 @@ export class ViewLeader {
       );
     }
     const known = this.draft.memberById(request.id);
+    if (known !== undefined && known.givenUp > 0) {
+      return refuse(
+        GIVEN_UP,
+        `server ${request.id} was given up with all that only it has; its data is kept; to join ` +
+          'again, as a new server, it takes another data directory',
+      );
+    }
     if (known !== undefined && known.incarnation > request.incarnation) {
       return refuse(
         'STALE_INCARNATION',

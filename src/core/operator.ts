@@ -51,9 +51,9 @@ export class Operator {
   ) {}
 
   /**
-   * A server is given up for good. Buckets of which it has the only in-sync copy are lost: that
-   * must be accepted, and then they begin anew, empty (D6). What the server holds of them is void
-   * from then on, should it come back.
+   * A server is given up. Buckets of which it has the only in-sync copy are lost: that must be
+   * accepted, and then they begin anew, empty (D6). With the loss accepted it cannot come back, and
+   * nobody waits for what only it took in causal namespaces; otherwise that arrives if it does.
    */
   remove(id: string, acceptLoss: boolean): Removal {
     const { draft, office } = this;
@@ -77,8 +77,9 @@ export class Operator {
     if (!draft.members().some((other) => other.state === MemberState.Up)) {
       return cannot('NO_SERVERS', 'no server is up that could take its place');
     }
+    const givenUp = acceptLoss ? member.givenUp || draft.nextEpoch : member.givenUp;
     draft.setMember(
-      { ...member, state: MemberState.Replaced, drained: false },
+      { ...member, state: MemberState.Replaced, drained: false, givenUp },
       `server ${ordinal} is removed`,
     );
     for (const [bucket, row] of held) {

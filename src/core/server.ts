@@ -73,7 +73,7 @@ export class StorageServer implements Host {
   private readonly reporter: Reporter;
   private readonly multiReads: MultiReads;
   private readonly scrub: Scrub;
-  private readonly causal: Causal;
+  readonly causal: Causal;
   /** The newest view received; adopted when it is durable (V1). */
   private newest: View;
   private readonly expected = new Map<number, (completion: Completion) => void>();

@@ -18,6 +18,8 @@ export interface Member {
   readonly drained: boolean;
   /** With the policy `shards`: to which it belongs, from 1 on; 0: none. */
   readonly shard: number;
+  /** The epoch at which it was given up for good, with all that only it has; 0: it was not. */
+  readonly givenUp: Epoch;
 }
 
 /** Who holds one bucket, and who should. Immutable; a change makes a new row. */
@@ -188,6 +190,11 @@ export function applyDelta(view: View, delta: ViewDelta): View | null {
 /** The primary of a bucket, or undefined before the cluster is founded. */
 export function primaryOf(view: View, bucket: BucketId): Ordinal | undefined {
   return view.rows[bucket]?.replicas[0];
+}
+
+/** Nobody waits for it any more, and it is not heard any more. */
+export function isGivenUp(view: View, server: Ordinal): boolean {
+  return (view.members.get(server)?.givenUp ?? 0) > 0;
 }
 
 export function isUp(view: View, server: Ordinal): boolean {

@@ -24,6 +24,10 @@ export class Door implements OperationSink, PeerSink {
     return this.belongsTo();
   }
 
+  get self(): Ordinal {
+    return this.driver?.machine.self ?? 0;
+  }
+
   /** The view held; null before there is one. */
   get view(): View | null {
     return this.driver?.machine.view ?? null;

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 
 import type { ViewUpdate } from '../core/message.js';
 import { type LeaderMessage } from '../core/message.js';
+import { GIVEN_UP } from '../core/leader.js';
 import type { View } from '../core/view.js';
 import { insecure, leaderChannelOptions } from '../transport/channel.js';
 import { reasonOf } from '../transport/status.js';
@@ -104,8 +105,8 @@ export class LeaderLink {
 
   private onFailure(error: ServiceError, failures: number, saidMs: number): void {
     if (error.code === status.FAILED_PRECONDITION || error.code === status.INVALID_ARGUMENT) {
-      if (!this.registered) {
-        const code = String(error.metadata.get('kvs-code')[0] ?? 'REFUSED');
+      const code = String(error.metadata.get('kvs-code')[0] ?? 'REFUSED');
+      if (!this.registered || code === GIVEN_UP) {
         this.onRefused(new RegistrationRefused(code, error.details));
         return;
       }

@@ -23,7 +23,7 @@ export class PeerNetwork implements Network {
     let link = this.links.get(to);
     if (link?.address !== address) {
       link?.close();
-      link = new PeerLink(address, this.sender);
+      link = new PeerLink(address, this.sender, to);
       this.links.set(to, link);
     }
     link.send(message);

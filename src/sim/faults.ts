@@ -11,6 +11,9 @@ export interface Fault {
   readonly what: string;
 }
 
+/** A broken server is waited for that long where it has the only copy of something, ms. */
+const MISSED_MS = 5_000;
+
 type Injector = (world: World, random: Prng) => string;
 
 const crashOne: Injector = (world, random) => {
@@ -166,6 +169,26 @@ function cutGroups(world: World, one: Node[], other: Node[], forMs: number, oneW
   });
 }
 
+/**
+ * A disk breaks, maybe after a while in which nobody heard of what was written there. The cluster
+ * moves on meanwhile; a new server comes, with an empty one.
+ */
+const loseDisk: Injector = (world, random) => {
+  const host = random.pick(world.hosts);
+  const aloneMs = random.pick([0, 200, 800]);
+  const afterMs = world.settings.leader.downAfterMs * random.between(0, 2);
+  const others = world.hosts.filter((other) => other !== host).map(({ node }) => node);
+  if (aloneMs > 0) cutGroups(world, [host.node], others, aloneMs + afterMs, false);
+  world.clock.after(aloneMs, () => {
+    // One at a time: a minority.
+    if (world.hosts.some(({ broken }) => broken)) return;
+    host.breakDown();
+    const untilMs = world.clock.now + afterMs + MISSED_MS;
+    world.clock.after(afterMs, () => world.loseDisk(host, random, untilMs));
+  });
+  return `server on host ${host.node} alone for ${aloneMs} ms, killed, its disk lost`;
+};
+
 const partition: Injector = (world, random) => {
   const nodes = [LEADER_NODE, ...world.hosts.map(({ node }) => node)];
   const one = nodes.filter(() => random.chance(0.5));
@@ -281,11 +304,15 @@ export class Faults {
     private readonly settings: Settings,
     /** Which of the faults happen, by their number; null: all. */
     private readonly only: ReadonlySet<number> | null,
+    /** See `Limits`. */
+    early: boolean,
   ) {
     this.draws = random.fork('each fault');
     const known = rots(settings, random) ? ROT : INJECTORS;
     const kinds = known.filter(() => random.chance(0.5));
-    this.kinds = kinds.length > 0 ? kinds : known;
+    const drawn = kinds.length > 0 ? kinds : known;
+    const loses = !early && known !== ROT && random.fork('disks').chance(0.3);
+    this.kinds = loses ? [...drawn, loseDisk, loseDisk] : drawn;
     this.next();
   }
 

@@ -82,10 +82,16 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
-  /** The operator gives a server up, if that loses nothing (D6). */
-  remove(id: string): void {
+  /** Some bucket has the server among its replicas, or had in the view that is durable. */
+  dependsOn(server: Ordinal): boolean {
+    const rows = [...this.machine.view.rows, ...this.durable.rows];
+    return rows.some(({ replicas }) => replicas.includes(server));
+  }
+
+  /** The operator gives a server up, by default if that loses nothing (D6). */
+  remove(id: string, acceptLoss = false): void {
     this.input((now) => {
-      this.machine.operator.remove(id, false);
+      this.machine.operator.remove(id, acceptLoss);
       this.machine.flush(now, this.processClock.wallMs(), this);
     });
   }

@@ -1,8 +1,8 @@
-import type { Key } from '../core/ids.js';
+import type { Key, Ordinal } from '../core/ids.js';
 import type { StoredRecord } from '../core/operation.js';
 import { bucketInPool } from '../core/hash.js';
 import { CODES } from '../core/refusal.js';
-import { ChangePhase, isUp, primaryOf } from '../core/view.js';
+import { ChangePhase, isGivenUp, isUp, primaryOf } from '../core/view.js';
 import { checkChanges } from '../checkers/changes.js';
 import { checkLists } from '../checkers/lists.js';
 import { checkHistory, checkLastWrites } from '../checkers/register.js';
@@ -15,7 +15,8 @@ import {
   type RecordsOf,
 } from '../checkers/replicas.js';
 import { checkAtomicity, checkCounters, checkTotal } from '../checkers/transactions.js';
-import { Mode } from '../core/namespace.js';
+import { keyIn, Mode } from '../core/namespace.js';
+import { bucketOf } from '../core/pools.js';
 import { BRIEF_NAMESPACE, BRIEF_TTL_MS, BriefClient } from './brief-client.js';
 import { CAUSAL_NAMESPACE, CausalClient } from './causal-client.js';
 import { Client, type Patience, type Script } from './client.js';
@@ -69,6 +70,8 @@ export interface Limits {
   readonly clients?: number;
   /** Clients of a causal namespace beside them, and then two of a strong one with a TTL. */
   readonly causal?: number;
+  /** As it was before disks were lost and namespaces had replicas: seeds kept from then. */
+  readonly early?: boolean;
 }
 
 /** Run one cluster from its seed, with faults, and judge what its clients saw. */
@@ -169,15 +172,18 @@ class Run {
     }
     this.beginCausal();
     const only = this.limits.faults === undefined ? null : new Set(this.limits.faults);
-    return new Faults(world, random.fork('faults'), settings, only);
+    return new Faults(world, random.fork('faults'), settings, only, this.limits.early === true);
   }
 
   private beginCausal(): void {
     const { world, random, play, causal, limits, settings } = this;
+    world.onCausal = (server, { records }) => {
+      for (const record of records) if (record.writer === server) causal.took(record);
+    };
     const { causal: clients = 0 } = limits;
     if (clients === 0) return;
     // With shards that is refused: there all servers of a shard hold its data.
-    const isCounted = settings.view.policy !== 'shards';
+    const isCounted = settings.view.policy !== 'shards' && limits.early !== true;
     const replicas = isCounted ? random.fork('replicas').whole(0, 3) : 0;
     const create = (): void => {
       if (world.view.namespaces.size >= BRIEF_NAMESPACE) return;
@@ -251,7 +257,8 @@ class Run {
   /** A disk that gets stuck now and then takes its server out, and that is nobody's fault. */
   private allUp(): boolean {
     const { view } = this.world;
-    return Array.from(view.members.keys()).every((server) => isUp(view, server));
+    const members = Array.from(view.members.keys());
+    return members.every((server) => isUp(view, server) || isGivenUp(view, server));
   }
 
   private untilIdle(): void {
@@ -279,6 +286,7 @@ class Run {
     violations.push(...checkCausalReplicas(world.view, recordsOf));
     if (this.allUp()) violations.push(...checkTombstones(world.view, recordsOf));
     causal.checkRest(causalRest(world.view, recordsOf));
+    causal.forgive((key, writer, number) => this.isLost(key, writer, number));
     violations.push(...causal.violations);
     for (const brief of this.briefs) violations.push(...brief.violations);
     violations.push(...checkReplicas(world.view, recordsOf));
@@ -294,6 +302,15 @@ class Run {
         const what = `not answered ${ANSWERED_WITHIN_MS} ms after the last fault`;
         return { promise: 'liveness', what: `${what}: ${call.describe()}`, keys: call.keys };
       });
+  }
+
+  /** A causal write that only a server had whose disk was lost. */
+  private isLost(key: Key, writer: Ordinal, number: number): boolean {
+    const { world } = this;
+    if (!world.lost.has(writer)) return false;
+    const bucket = bucketOf(keyIn(CAUSAL_NAMESPACE, key), world.view);
+    const known = world.running.map(({ machine }) => machine.causal.known(bucket).get(writer) ?? 0);
+    return number > Math.max(0, ...known);
   }
 
   /** All records, as the primary of each bucket holds them. */

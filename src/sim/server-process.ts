@@ -109,6 +109,7 @@ export class ServerProcess implements Outbox {
 
   persist(record: LogRecord): void {
     this.onPersist?.(record);
+    if (record.type === 'causal') this.world.onCausal(this.machine.self, record.change);
     this.disk.log.append(record);
   }
 

@@ -1,3 +1,4 @@
+import type { CausalChange } from '../core/causal-bucket.js';
 import type { BucketId, Ordinal } from '../core/ids.js';
 import type { LeaderSettings, RegisterAnswer } from '../core/leader.js';
 import type { Operation, Result } from '../core/operation.js';
@@ -17,6 +18,7 @@ import { leaderSettingsOf, type Settings } from './settings.js';
 import { Trace } from './trace.js';
 
 const REGISTER_AGAIN_MS = 150;
+const GIVE_UP_AGAIN_MS = 200;
 const LOOK_MS = 5;
 
 /** A machine with a data directory, and the server process that runs there, if any. */
@@ -24,6 +26,7 @@ export class Host {
   process: ServerProcess | null = null;
   /** What the server says of itself when it registers. */
   weight = 1;
+  broken = false;
   /** Counts starts and crashes, so that a start under way can be called off. */
   private life = 0;
   private registeredWith: LeaderProcess | null = null;
@@ -31,7 +34,7 @@ export class Host {
   constructor(
     private readonly world: World,
     readonly node: Node,
-    readonly disk: Disk,
+    public disk: Disk,
     private readonly random: Prng,
   ) {}
 
@@ -40,7 +43,7 @@ export class Host {
   }
 
   start(): void {
-    if (this.up) return;
+    if (this.up || this.broken) return;
     this.life += 1;
     this.disk.incarnation += 1;
     if (this.disk.ordinal > 0) this.run();
@@ -54,6 +57,18 @@ export class Host {
     if (this.process !== null) this.process.crash();
     else this.disk.crash(0);
     this.process = null;
+  }
+
+  /** Dead, and not to be started before it has a disk again. */
+  breakDown(): void {
+    this.crash();
+    this.broken = true;
+  }
+
+  mend(disk: Disk): void {
+    this.disk = disk;
+    this.broken = false;
+    this.start();
   }
 
   /** The view leader does not count this start of the server any more. */
@@ -127,6 +142,10 @@ export class World {
   leader: LeaderProcess;
   refusedRegistrations = 0;
   shortChunks: number;
+  /** Servers whose disks are lost, with all that only they had. */
+  readonly lost = new Set<Ordinal>();
+  /** For checkers: a server has logged a change of a causal bucket. */
+  onCausal: (server: Ordinal, change: CausalChange) => void = () => undefined;
   /** Buckets of which a record rotted. */
   readonly damaged = new Set<BucketId>();
   private readonly viewDisk = new ViewDisk();
@@ -150,9 +169,7 @@ export class World {
     this.leader = this.newLeader();
     for (let node = 1; node <= settings.servers + settings.joinsLater; node++) {
       const own = random.fork(`server ${node}`);
-      const id = `00000000-0000-4000-8000-${String(node).padStart(12, '0')}`;
-      const disk = new Disk(this.clock, own.fork('disk'), settings.disk, id);
-      this.hosts.push(new Host(this, node, disk, own));
+      this.hosts.push(new Host(this, node, this.newDisk(node, own), own));
     }
     this.lookAgain();
   }
@@ -161,6 +178,22 @@ export class World {
     const { drift } = this.settings;
     const wallOffsetMs = 1_700_000_000_000 + random.between(-3_600_000, 3_600_000);
     return new ProcessClock(this.clock, random.between(1, drift), wallOffsetMs);
+  }
+
+  /**
+   * The disk of a server that is dead breaks, once the cluster has gone on without it: what others
+   * must still have from it then, beyond causal writes, would take two failures to lose. Its
+   * operator gives it up, and starts another server in its place.
+   */
+  loseDisk(host: Host, random: Prng, untilMs: number): void {
+    const { id, ordinal } = host.disk;
+    const isNeeded = ordinal === 0 || this.leader.dependsOn(ordinal);
+    if (!isNeeded) {
+      this.lost.add(ordinal);
+      this.giveUp(id, ordinal);
+      host.mend(this.newDisk(host.node, random.fork('new disk')));
+    } else if (this.clock.now >= untilMs) host.mend(host.disk);
+    else this.clock.after(GIVE_UP_AGAIN_MS, () => this.loseDisk(host, random, untilMs));
   }
 
   restartLeader(): void {
@@ -177,7 +210,8 @@ export class World {
     const host = this.host(to);
     if (host === undefined) return;
     this.network.send(from, host.node, kind, () => {
-      if (host.process !== null) deliver(host.process);
+      // Another server may be in its place by now.
+      if (host.process?.machine.self === to) deliver(host.process);
     });
   }
 
@@ -215,6 +249,19 @@ export class World {
 
   get view(): View {
     return this.leader.durable;
+  }
+
+  /** Again and again, until the view says so. */
+  private giveUp(id: string, ordinal: Ordinal): void {
+    if ((this.view.members.get(ordinal)?.givenUp ?? 0) > 0) return;
+    if (!this.leader.dependsOn(ordinal)) this.leader.remove(id, true);
+    this.clock.after(GIVE_UP_AGAIN_MS, () => this.giveUp(id, ordinal));
+  }
+
+  private newDisk(node: Node, random: Prng): Disk {
+    const life = String(this.lost.size).padStart(3, '0');
+    const id = `00000000-0000-4000-8${life}-${String(node).padStart(12, '0')}`;
+    return new Disk(this.clock, random.fork('disk'), this.settings.disk, id);
   }
 
   private newLeader(): LeaderProcess {

@@ -169,6 +169,7 @@ function writeMember(out: ByteWriter, member: Member): void {
   out.u32(member.incarnation);
   out.u8(member.drained ? 1 : 0);
   out.u32(member.shard);
+  out.number(member.givenUp);
 }
 
 function readMember(input: ByteReader): Member {
@@ -182,6 +183,7 @@ function readMember(input: ByteReader): Member {
     incarnation: input.u32(),
     drained: input.u8() !== 0,
     shard: input.u32(),
+    givenUp: input.number(),
   };
 }
 

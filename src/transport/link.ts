@@ -53,6 +53,8 @@ export class PeerLink {
   constructor(
     readonly address: string,
     private readonly sender: Sender,
+    /** 0: whoever listens there. */
+    private readonly to: Ordinal,
   ) {
     this.client = this.connect();
   }
@@ -83,7 +85,7 @@ export class PeerLink {
     for (let start = 0; start < messages.length;) {
       const end = frameEnd(messages, start);
       const frame = messages.slice(start, end).map(peerMessageToWire);
-      this.stream.write({ clusterId: '', from: 0, incarnation: 0, messages: frame });
+      this.stream.write({ clusterId: '', from: 0, incarnation: 0, to: 0, messages: frame });
       start = end;
     }
   }
@@ -127,7 +129,7 @@ export class PeerLink {
       this.retryMs = performance.now() + pause * (0.5 + Math.random() / 2);
     });
     stream.on('error', () => undefined);
-    stream.write({ ...this.sender, messages: [] });
+    stream.write({ ...this.sender, to: this.to, messages: [] });
     stream.once('drain', () => {
       this.failures = 0;
     });
@@ -139,10 +141,12 @@ export class PeerLink {
 export interface PeerSink {
   /** '' until this server belongs to a cluster. */
   readonly clusterId: string;
+  /** 0 until it is known. */
+  readonly self: Ordinal;
   receive(from: Ordinal, messages: readonly PeerMessage[]): void;
 }
 
-/** The receiving end. A peer of another cluster is refused. */
+/** The receiving end. A peer of another cluster is refused, and one that means another server. */
 export function servePeer(
   call: ServerReadableStream<SendRequest, SendResponse>,
   done: sendUnaryData<SendResponse>,
@@ -160,6 +164,11 @@ export function servePeer(
     if (from === 0) {
       if (frame.clusterId !== sink.clusterId || frame.from === 0) {
         const details = `this server belongs to cluster ${sink.clusterId}, not ${frame.clusterId}`;
+        refuse(status.FAILED_PRECONDITION, details);
+        return;
+      }
+      if (frame.to !== 0 && frame.to !== sink.self) {
+        const details = `this is server ${sink.self}, not ${frame.to}`;
         refuse(status.FAILED_PRECONDITION, details);
         return;
       }

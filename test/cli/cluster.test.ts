@@ -14,6 +14,7 @@ const member = (ordinal: number, state: MemberState) => ({
   incarnation: 1,
   drained: false,
   shard: 0,
+  givenUp: 0,
 });
 
 const view: View = {

@@ -208,6 +208,7 @@ export function viewOf(epoch: number, row: BucketRow, members: readonly Ordinal[
           incarnation: 1,
           drained: false,
           shard: 0,
+          givenUp: 0,
         },
       ]),
     ),

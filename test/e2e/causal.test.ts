@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { describe, expect, jest, test } from '@jest/globals';
 
 import { waitFor } from '../../src/cli/local-cluster.js';
-import { connect, Mode } from '../../src/client/index.js';
-import { clientOf, settled, startCluster, temporaryDirectory } from './support.js';
+import { connect, MemberState, Mode } from '../../src/client/index.js';
+
+import { clientOf, isRefused, settled, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -81,5 +82,45 @@ describe('a causal namespace', () => {
     } finally {
       reader.close();
     }
+  });
+
+  test('waits for what only a dead server had, until that is given up', async () => {
+    const cluster = await startCluster(3);
+    const client = await clientOf(cluster);
+    await client.admin.createNamespace('carts', Mode.Causal);
+    const before = await client.session('carts');
+    await before.set('anna', 'apples');
+    const [lonely, ...others] = cluster.servers;
+    for (const { listen } of others) {
+      const beside = await connect({ server: listen, timeoutMs: 30_000 });
+      expect(text((await (await beside.session('carts', before.token)).get('anna'))?.value)).toBe(
+        'apples',
+      );
+      beside.close();
+    }
+    await Promise.all(others.map((server) => server.kill()));
+    const alone = await client.session('carts', before.token);
+    await alone.set('anna', 'pears');
+    const id = lonely?.ports?.id ?? '';
+    await lonely?.kill();
+    for (const server of others) server.spawn();
+    await Promise.all(others.map((server) => server.ready()));
+    await cluster.waitForStatus('the new epoch', 30_000, ({ members }) => {
+      return members.filter(({ member }) => member?.state === MemberState.Up).length === 2;
+    });
+    const impatient = await connect({ leader: cluster.leaderAddress, timeoutMs: 2000 });
+    const waits = await impatient.session('carts', alone.token);
+    await expect(waits.get('anna')).rejects.toThrow(/lacks what the session has seen/);
+    impatient.close();
+    const removed = await cluster.client(['server', 'remove', id, '--accept-data-loss']);
+    expect(removed.stdout.toString()).toMatch(/none lost/);
+    const patient = await connect({ leader: cluster.leaderAddress, timeoutMs: 30_000 });
+    const goesOn = await patient.session('carts', alone.token);
+    expect(text((await goesOn.get('anna'))?.value)).toBe('apples');
+    await goesOn.set('anna', 'plums');
+    expect(text((await goesOn.get('anna'))?.value)).toBe('plums');
+    patient.close();
+    // It is not heard any more, and keeps what it has.
+    await isRefused(lonely, /SERVER_IS_GIVEN_UP.*another data directory/);
   });
 });

@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterEach } from '@jest/globals';
+import { afterEach, expect } from '@jest/globals';
 
-import { LocalCluster } from '../../src/cli/local-cluster.js';
+import { type Daemon, LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
 import { connect, type KvsClient, MemberState } from '../../src/client/index.js';
 import type { GetStatusResponse } from '../../src/wire/gen/kvs/v1/leader.js';
 
@@ -61,4 +61,12 @@ export async function clientOf(cluster: LocalCluster, timeoutMs = 30_000): Promi
   const client = await connect({ leader: cluster.leaderAddress, timeoutMs });
   undo.push(() => client.close());
   return client;
+}
+
+/** It ends by itself when it is started, and says this at last. */
+export async function isRefused(server: Daemon | undefined, pattern: RegExp): Promise<void> {
+  server?.spawn();
+  await waitFor('the server to end', 30_000, () => server?.alive === false);
+  const said = readFileSync(join(server?.directory ?? '', 'log'), 'utf8').trimEnd();
+  expect(said.split('\n').at(-1)).toMatch(pattern);
 }

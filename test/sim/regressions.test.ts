@@ -37,11 +37,11 @@ const CAUSAL_CASES: typeof CASES = [
 ];
 
 test.each(CASES)('seed %d: %s', (seed) => {
-  const outcome = run(seed);
+  const outcome = run(seed, HONEST, { early: true });
   expect(outcome.violations.length === 0 ? '' : tellFailure(outcome, '')).toBe('');
 });
 
 test.each(CAUSAL_CASES)('seed %d with causal clients: %s', (seed) => {
-  const outcome = run(seed, HONEST, { causal: 3 });
+  const outcome = run(seed, HONEST, { causal: 3, early: true });
   expect(outcome.violations.length === 0 ? '' : tellFailure(outcome, '')).toBe('');
 });

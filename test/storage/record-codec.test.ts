@@ -123,6 +123,7 @@ const member = fc.record({
   incarnation: small,
   drained: fc.boolean(),
   shard: small,
+  givenUp: count,
 });
 const parameters = fc.record({
   bucketCount: small,

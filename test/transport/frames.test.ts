@@ -177,12 +177,15 @@ describe('messages between servers', () => {
     readonly message: PeerMessage;
   }
 
+  const SENDER = { clusterId: 'cluster', from: 3, incarnation: 1 };
+
   function peers(heard: Heard[], clusterId = 'cluster'): (listener: Listener) => void {
     return ({ server }) => {
       const service: PeerServiceServer = {
         send: (call, done) =>
           servePeer(call, done, {
             clusterId,
+            self: 5,
             receive: (from, messages) => {
               for (const message of messages) heard.push({ from, message });
             },
@@ -194,11 +197,7 @@ describe('messages between servers', () => {
 
   test('arrive in order, with the name of their sender', async () => {
     const heard: Heard[] = [];
-    const link = new PeerLink(await listen(peers(heard)), {
-      clusterId: 'cluster',
-      from: 3,
-      incarnation: 1,
-    });
+    const link = new PeerLink(await listen(peers(heard)), SENDER, 5);
     undo.push(() => link.close());
     for (let epoch = 1; epoch <= 2000; epoch += 1) link.send(new Beacon(epoch, epoch));
     await until(() => heard.length === 2000);
@@ -207,17 +206,20 @@ describe('messages between servers', () => {
     );
   });
 
-  test('of another cluster are refused', async () => {
+  test('of another cluster, or to another server, are refused', async () => {
     const heard: Heard[] = [];
     const address = await listen(peers(heard));
     const client = new PeerServiceClient(address, credentials.createInsecure());
     undo.push(() => client.close());
-    const refusal = await new Promise<string>((resolve) => {
-      const stream = client.send((error) => resolve(error?.details ?? 'accepted'));
-      stream.on('error', () => undefined);
-      stream.write({ clusterId: 'other', from: 3, incarnation: 1, messages: [] });
-    });
-    expect(refusal).toMatch(/belongs to cluster cluster, not other/);
+    const refusalOf = (hello: { clusterId: string; to: number }): Promise<string> =>
+      new Promise((resolve) => {
+        const stream = client.send((error) => resolve(error?.details ?? 'accepted'));
+        stream.on('error', () => undefined);
+        stream.write({ ...SENDER, ...hello, messages: [] });
+      });
+    expect(await refusalOf({ clusterId: 'other', to: 5 })).toMatch(/cluster cluster, not other/);
+    // Its place may have been taken by a new server.
+    expect(await refusalOf({ clusterId: 'cluster', to: 4 })).toMatch(/this is server 5, not 4/);
     expect(heard).toEqual([]);
   });
 
@@ -227,7 +229,7 @@ describe('messages between servers', () => {
     undo.push(() => first.server.forceShutdown());
     peers(before)(first);
     const address = await first.listen('127.0.0.1:0');
-    const link = new PeerLink(address, { clusterId: 'cluster', from: 3, incarnation: 1 });
+    const link = new PeerLink(address, SENDER, 5);
     undo.push(() => link.close());
     link.send(new Beacon(1, 1));
     await until(() => before.length > 0);

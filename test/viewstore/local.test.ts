@@ -22,6 +22,7 @@ function at(epoch: number): { view: View; delta: ViewDelta } {
     incarnation: epoch,
     drained: false,
     shard: 0,
+    givenUp: 0,
   };
   const rows = Array.from({ length: 8 }, () => {
     return { epoch, replicas: [1], target: [1, 2], floor: 1, founded: 0, before: [] };

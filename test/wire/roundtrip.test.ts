@@ -116,6 +116,7 @@ const member = fc.record({
   incarnation: small,
   drained: fc.boolean(),
   shard: small,
+  givenUp: whole,
 });
 const members = some(member).map((list) => new Map(list.map((one) => [one.ordinal, one])));
 const change = fc.record({

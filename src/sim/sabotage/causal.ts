@@ -37,6 +37,12 @@ export const CAUSAL: readonly Sabotage[] = [
       ),
   },
   {
+    name: 'given-up-awaited',
+    breaks: 'D5: a session waits for ever for what went with a server that was given up',
+    causal: CLIENTS,
+    install: () => replace(Causal.prototype, { hasRest: { value: () => false } }),
+  },
+  {
     name: 'tombstones-dropped-early',
     breaks: 'D5: a tombstone goes before every holder has seen it',
     causal: CLIENTS,

@@ -97,6 +97,8 @@ export interface SendRequest {
   from: number;
   incarnation: number;
   messages: PeerMessage[];
+  /** Whom the sender means; another server may listen there by now. 0: whoever does. */
+  to: number;
 }
 
 export interface SendResponse {
@@ -442,7 +444,7 @@ export interface CausalRecords {
 }
 
 function createBaseSendRequest(): SendRequest {
-  return { clusterId: "", from: 0, incarnation: 0, messages: [] };
+  return { clusterId: "", from: 0, incarnation: 0, messages: [], to: 0 };
 }
 
 export const SendRequest: MessageFns<SendRequest> = {
@@ -458,6 +460,9 @@ export const SendRequest: MessageFns<SendRequest> = {
     }
     for (const v of message.messages) {
       PeerMessage.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.to !== 0) {
+      writer.uint32(40).uint32(message.to);
     }
     return writer;
   },
@@ -507,6 +512,14 @@ export const SendRequest: MessageFns<SendRequest> = {
             message.messages.push(PeerMessage.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.to = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -531,6 +544,7 @@ export const SendRequest: MessageFns<SendRequest> = {
       messages: globalThis.Array.isArray(object?.messages)
         ? object.messages.map((e: any) => PeerMessage.fromJSON(e))
         : [],
+      to: isSet(object.to) ? globalThis.Number(object.to) : 0,
     };
   },
 
@@ -548,6 +562,9 @@ export const SendRequest: MessageFns<SendRequest> = {
     if (message.messages?.length) {
       obj.messages = message.messages.map((e) => PeerMessage.toJSON(e));
     }
+    if (message.to !== 0) {
+      obj.to = Math.round(message.to);
+    }
     return obj;
   },
 
@@ -560,6 +577,7 @@ export const SendRequest: MessageFns<SendRequest> = {
     message.from = object.from ?? 0;
     message.incarnation = object.incarnation ?? 0;
     message.messages = object.messages?.map((e) => PeerMessage.fromPartial(e)) || [];
+    message.to = object.to ?? 0;
     return message;
   },
 };

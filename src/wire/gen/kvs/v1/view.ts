@@ -151,6 +151,8 @@ export interface Member {
   drained: boolean;
   /** With the policy "shards": to which it belongs, from 1 on; 0: none. */
   shard: number;
+  /** The epoch at which it was given up for good, with all that only it has; 0: it was not. */
+  givenUp: number;
 }
 
 /** One row of the bucket table. */
@@ -288,7 +290,18 @@ export interface ViewUpdate {
 }
 
 function createBaseMember(): Member {
-  return { ordinal: 0, id: "", address: "", zone: "", weight: 0, state: 0, incarnation: 0, drained: false, shard: 0 };
+  return {
+    ordinal: 0,
+    id: "",
+    address: "",
+    zone: "",
+    weight: 0,
+    state: 0,
+    incarnation: 0,
+    drained: false,
+    shard: 0,
+    givenUp: 0,
+  };
 }
 
 export const Member: MessageFns<Member> = {
@@ -319,6 +332,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.shard !== 0) {
       writer.uint32(72).uint32(message.shard);
+    }
+    if (message.givenUp !== 0) {
+      writer.uint32(80).uint64(message.givenUp);
     }
     return writer;
   },
@@ -408,6 +424,14 @@ export const Member: MessageFns<Member> = {
             message.shard = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.givenUp = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -431,6 +455,11 @@ export const Member: MessageFns<Member> = {
       incarnation: isSet(object.incarnation) ? globalThis.Number(object.incarnation) : 0,
       drained: isSet(object.drained) ? globalThis.Boolean(object.drained) : false,
       shard: isSet(object.shard) ? globalThis.Number(object.shard) : 0,
+      givenUp: isSet(object.givenUp)
+        ? globalThis.Number(object.givenUp)
+        : isSet(object.given_up)
+        ? globalThis.Number(object.given_up)
+        : 0,
     };
   },
 
@@ -463,6 +492,9 @@ export const Member: MessageFns<Member> = {
     if (message.shard !== 0) {
       obj.shard = Math.round(message.shard);
     }
+    if (message.givenUp !== 0) {
+      obj.givenUp = Math.round(message.givenUp);
+    }
     return obj;
   },
 
@@ -480,6 +512,7 @@ export const Member: MessageFns<Member> = {
     message.incarnation = object.incarnation ?? 0;
     message.drained = object.drained ?? false;
     message.shard = object.shard ?? 0;
+    message.givenUp = object.givenUp ?? 0;
     return message;
   },
 };
