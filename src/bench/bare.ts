@@ -21,6 +21,7 @@ const NOTHING: BucketMeta = {
   ballot: 1,
   version: 1,
   clockMs: 0,
+  life: 0,
   dedup: [],
   intents: [],
   decisions: [],

@@ -9,7 +9,7 @@ import {
 } from './causal-record.js';
 import type { KeyStamp } from './causal-message.js';
 import type { BucketId, Key, Ordinal } from './ids.js';
-import type { CausalMeta } from './message.js';
+import type { BucketMeta, CausalMeta } from './message.js';
 import type { StateStore } from './outbox.js';
 import { raise, type Vector } from './vector.js';
 
@@ -68,6 +68,12 @@ export class CausalBucket {
   /** Number of the last write that this server took, durable or not; 0: none. */
   get ownLast(): number {
     return this.known.get(this.self) ?? 0;
+  }
+
+  /** Number of the last one up to that number. */
+  ownLastUpTo(number: number): number {
+    const at = this.indexAfter(number);
+    return at > 0 ? this.own[at - 1]!.number : Math.min(this.ownFrom, number);
   }
 
   get empty(): boolean {
@@ -215,6 +221,12 @@ export class CausalBucket {
     const forgotten = this.own.splice(0, REMEMBERED);
     this.ownFrom = forgotten.at(-1)?.number ?? this.ownFrom;
   }
+}
+
+/** As a part of a checkpoint. */
+export function metaOf(causal: CausalMeta): BucketMeta {
+  const nothing = { sequence: 0, ballot: 0, version: 0, clockMs: 0, life: 0 };
+  return { ...nothing, dedup: [], intents: [], decisions: [], causal };
 }
 
 /** Lamport's clock of a server after the change. */

@@ -2,7 +2,7 @@ import type { CausalBucket } from './causal-bucket.js';
 import { type CausalAck, CausalBehind, CausalMark, CausalPush } from './causal-message.js';
 import type { Host } from './host.js';
 import type { BucketId, Epoch, Ordinal } from './ids.js';
-import { covers, NOTHING_SEEN, type Vector } from './vector.js';
+import { covers, joined, NOTHING_SEEN, type Vector } from './vector.js';
 import type { BucketRow } from './view.js';
 
 /** Records of one message, and their bytes. */
@@ -14,6 +14,9 @@ const PAUSE_CAP_MS = 400;
 const SLOW_CAP_MS = 2000;
 /** A mark may get lost. */
 const MARK_AGAIN_MS = 500;
+/** Buckets of which a mark says that something is on its way; with more, it waits. */
+const MOST_UNDER_WAY = 128;
+const NOTHING_UNDER_WAY: ReadonlyMap<BucketId, number> = new Map();
 
 /** What is known of another holder of a bucket. */
 interface Peer {
@@ -31,6 +34,12 @@ interface Peer {
   readonly sinceEpoch: Epoch;
   /** It knows that we left the bucket, and took all that we had for it. */
   released: boolean;
+}
+
+/** What was sent to a server and is not acknowledged. */
+interface UnderWay {
+  readonly buckets: Set<BucketId>;
+  sinceMs: number;
 }
 
 /** The servers that hold a bucket, or are about to, by a row of the view. */
@@ -52,6 +61,11 @@ export class CausalGossip {
   /** How long each server lately took to answer, ms; a quick answer counts little by little. */
   private readonly delays = new Map<Ordinal, number>();
   private readonly neighbours = new Map<BucketId, { row: BucketRow; others: readonly Ordinal[] }>();
+  /**
+   * One batch for each server at a time (as Nagle's algorithm, RFC 896): alone, a write leaves at
+   * once; under load what comes meanwhile shares a message, and a flush of the disk over there.
+   */
+  private readonly underWay = new Map<Ordinal, UnderWay>();
   /** Marks that were told, by server. */
   private readonly marked = new Map<Ordinal, { epoch: number; upTo: number; atMs: number }>();
 
@@ -94,10 +108,12 @@ export class CausalGossip {
     return this.peers.get(bucket)?.get(server)?.epoch ?? 0;
   }
 
-  /** The most that anybody who holds the bucket is known to know of a server's writes. */
-  mostKnownOf(bucket: BucketId, server: Ordinal): number {
-    const known = this.others(bucket).map((other) => this.knownBy(bucket, other).get(server) ?? 0);
-    return Math.max(0, ...known);
+  /** What anybody else who holds the bucket is known to know. */
+  knownByOthers(bucket: BucketId): Vector {
+    return this.others(bucket).reduce(
+      (all, other) => joined(all, this.knownBy(bucket, other)),
+      NOTHING_SEEN,
+    );
   }
 
   onAck(from: Ordinal, message: CausalAck): void {
@@ -117,6 +133,7 @@ export class CausalGossip {
     const first = peer.acked < 0;
     peer.acked = acked;
     if (first || peer.sent < acked) peer.sent = acked;
+    if (acked >= peer.sent) this.underWay.get(from)?.buckets.delete(id);
     peer.pauseMs = this.host.settings.resendMs;
     peer.lost = 0;
     if (peer.sent < bucket.ownLast) this.fresh.add(id);
@@ -124,6 +141,9 @@ export class CausalGossip {
 
   /** End of a batch: what is new and durable leaves. */
   flush(): void {
+    if (this.fresh.size === 0) return;
+    const busy = this.busy();
+    const told = new Set<Ordinal>();
     for (const id of this.fresh) {
       const bucket = this.buckets.get(id);
       const last = Math.min(bucket?.ownLast ?? 0, this.durableNumber());
@@ -132,11 +152,15 @@ export class CausalGossip {
         const peer = this.peer(id, other);
         // Nobody knows when one answers that does not: nothing more is sent before it does.
         if (peer.sent >= last || peer.lost > 0) continue;
-        this.push(bucket!, other, peer);
+        if (!busy.has(other)) {
+          this.push(bucket!, other, peer);
+          told.add(other);
+        }
         more ||= peer.sent < last;
       }
       if (!more) this.fresh.delete(id);
     }
+    if (told.size > 0) this.mark(told);
   }
 
   tick(): void {
@@ -157,7 +181,7 @@ export class CausalGossip {
         this.push(bucket, other, peer);
       }
     }
-    this.mark();
+    this.mark(this.host.view.members.keys());
   }
 
   /**
@@ -165,6 +189,7 @@ export class CausalGossip {
    * stayed, if they are among them now; one that left and came back has begun anew.
    */
   adopt(bucket: BucketId, before: ReadonlySet<Ordinal>): void {
+    this.stopCounting(bucket);
     const others = new Set(this.others(bucket));
     const peers = this.peers.get(bucket);
     for (const server of peers?.keys() ?? []) {
@@ -174,10 +199,25 @@ export class CausalGossip {
   }
 
   forget(bucket: BucketId): void {
+    this.stopCounting(bucket);
     this.peers.delete(bucket);
     this.neighbours.delete(bucket);
     this.open.delete(bucket);
     this.fresh.delete(bucket);
+  }
+
+  /** Servers that have not acknowledged what was sent last, and may still do so. */
+  private busy(): Set<Ordinal> {
+    const { now, settings } = this.host;
+    const busy = new Set<Ordinal>();
+    for (const [server, { buckets, sinceMs }] of this.underWay) {
+      if (buckets.size > 0 && now - sinceMs < settings.resendMs) busy.add(server);
+    }
+    return busy;
+  }
+
+  private stopCounting(bucket: BucketId): void {
+    for (const { buckets } of this.underWay.values()) buckets.delete(bucket);
   }
 
   private timed(server: Ordinal, ms: number): void {
@@ -212,32 +252,49 @@ export class CausalGossip {
     if (own.upTo < durable) this.fresh.add(bucket.id);
     // The next to be sent is not durable yet.
     if (own.upTo === since && peer.acked >= since && !leaving) return;
+    if (own.upTo > since) {
+      const underWay = this.underWay.get(to) ?? { buckets: new Set(), sinceMs: host.now };
+      this.underWay.set(to, underWay);
+      underWay.buckets.add(bucket.id);
+      underWay.sinceMs = host.now;
+    }
     const ends = leaving && own.upTo >= bucket.ownLast;
     host.send(to, new CausalPush(bucket.id, since, own.upTo, ends, own.records));
   }
 
-  /** Where everything is acknowledged, one number stands for all buckets. */
-  private mark(): void {
+  /** One number stands for all buckets; of some, a last part is still on its way. */
+  private mark(servers: Iterable<Ordinal>): void {
     const { host } = this;
-    const { view } = host;
-    const durableNumber = this.durableNumber();
-    if (durableNumber === 0) return;
-    const behind = new Set<Ordinal>();
+    const { epoch } = host.view;
+    const upTo = this.durableNumber();
+    if (upTo === 0) return;
+    const underWay = this.allUnderWay(upTo);
+    for (const server of servers) {
+      const own = underWay.get(server) ?? NOTHING_UNDER_WAY;
+      if (server === host.self || own.size > MOST_UNDER_WAY) continue;
+      const told = this.marked.get(server);
+      const isNews = told?.upTo !== upTo || told.epoch !== epoch;
+      if (!isNews && host.now - told.atMs < MARK_AGAIN_MS) continue;
+      this.marked.set(server, { epoch, upTo, atMs: host.now });
+      host.send(server, new CausalMark(epoch, upTo, own));
+    }
+  }
+
+  /** For each server the own writes that it has not acknowledged, the last one of each bucket. */
+  private allUnderWay(upTo: number): Map<Ordinal, Map<BucketId, number>> {
+    const all = new Map<Ordinal, Map<BucketId, number>>();
     for (const id of this.open) {
       const bucket = this.buckets.get(id);
       if (bucket === undefined) continue;
+      const last = bucket.ownLastUpTo(upTo);
       for (const other of this.others(id)) {
-        if (this.peer(id, other).acked < bucket.ownLast) behind.add(other);
+        if (this.peer(id, other).acked >= last) continue;
+        const own = all.get(other) ?? new Map<BucketId, number>();
+        all.set(other, own);
+        own.set(id, last);
       }
     }
-    for (const server of view.members.keys()) {
-      if (server === host.self || behind.has(server)) continue;
-      const told = this.marked.get(server);
-      const isNews = told?.upTo !== durableNumber || told.epoch !== view.epoch;
-      if (!isNews && host.now - told.atMs < MARK_AGAIN_MS) continue;
-      this.marked.set(server, { epoch: view.epoch, upTo: durableNumber, atMs: host.now });
-      host.send(server, new CausalMark(view.epoch, durableNumber));
-    }
+    return all;
   }
 
   private others(bucket: BucketId): readonly Ordinal[] {

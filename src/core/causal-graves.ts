@@ -21,8 +21,10 @@ const SWEEPS_AT_ONCE = 16;
 /** A tombstone, or something that has expired and counts as one. */
 interface Tomb {
   readonly stamp: Stamp;
-  /** What all holders must know before it may go. */
+  /** What all holders must know before it may go: then none of them takes anything older. */
   readonly need: Vector;
+  /** What they knew when they did: what they had taken before must be here. */
+  rest: Vector | null;
 }
 
 /** What the graves use of the causal half of the server. */
@@ -32,12 +34,14 @@ interface Office {
   change(bucket: CausalBucket, change: Partial<CausalChange>): void;
   /** Everybody who holds the bucket is known to know `vector`. */
   allKnow(bucket: BucketId, vector: Vector): boolean;
+  /** What any of them is known to know. */
+  knownByOthers(bucket: BucketId): Vector;
 }
 
 /**
  * What counts as deleted in causal namespaces, and how it leaves: a tombstone, and a record that
- * has expired, may go when every holder knows all that was known here when it was found, since
- * whoever had something for it to beat has seen it then (D5). Each holder finds what has expired
+ * has expired, may go when every holder knows all that was known here when it was found, and what
+ * they had taken until then is here: whatever it has to beat has met it then (D5). Each holder finds what has expired
  * by itself: the record says when. The records of deleted namespaces go at once.
  */
 export class CausalGraves {
@@ -99,7 +103,7 @@ export class CausalGraves {
     // One that lost against what is held came late.
     if (present !== undefined && !isAfter(stamp, present.stamp)) return;
     tombs.delete(key);
-    tombs.set(key, { stamp, need });
+    tombs.set(key, { stamp, need, rest: null });
   }
 
   private sweep(bucket: CausalBucket): void {
@@ -132,11 +136,15 @@ export class CausalGraves {
     const gone: KeyStamp[] = [];
     // What is not durable here is not in the store yet, to be removed.
     const stored = bucket.stored();
-    for (const [key, { stamp, need }] of tombs) {
+    let rest: Vector | null = null;
+    for (const [key, tomb] of tombs) {
+      const { need } = tomb;
       // Later ones need no less.
       if (!covers(stored, need) || !this.office.allKnow(bucket.id, need)) break;
+      tomb.rest ??= rest ??= this.office.knownByOthers(bucket.id);
+      if (!covers(stored, tomb.rest)) break;
       tombs.delete(key);
-      gone.push({ key, ...stamp });
+      gone.push({ key, ...tomb.stamp });
     }
     // Who finds nothing later must know that it is over, by this clock.
     if (gone.length > 0) this.office.change(bucket, { gone, clock: this.office.time() });

@@ -36,13 +36,15 @@ export class CausalAck {
 
 /**
  * All that the sender took up to `upTo` is known to the receiver, in every bucket that they shared
- * in the view with that epoch: spares a message for each bucket.
+ * in the view with that epoch: spares a message for each bucket. It counts as soon as the receiver
+ * knows what was still on its way, of each of these buckets up to that number.
  */
 export class CausalMark {
   readonly type = 'causalMark';
   constructor(
     readonly epoch: Epoch,
     readonly upTo: number,
+    readonly underWay: ReadonlyMap<BucketId, number>,
   ) {}
 }
 

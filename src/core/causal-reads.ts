@@ -51,6 +51,8 @@ const SCAN_BYTES = 512 * 1024;
 export class CausalReads {
   private readonly waiting = new Map<BucketId, Waiting[]>();
   private readonly marks = new Map<Ordinal, { epoch: Epoch; upTo: number }>();
+  /** The last of each server that does not count yet. */
+  private readonly announced = new Map<Ordinal, CausalMark>();
 
   constructor(
     private readonly host: Host,
@@ -176,6 +178,11 @@ export class CausalReads {
   }
 
   /** Something of the bucket became known. */
+  onKnown(id: BucketId): void {
+    this.retry(id);
+    if (this.announced.size > 0) this.takeMarks();
+  }
+
   retry(id: BucketId): void {
     const list = this.waiting.get(id);
     const row = this.host.view.rows[id];
@@ -213,14 +220,29 @@ export class CausalReads {
     }
   }
 
-  onMark(from: Ordinal, { epoch, upTo }: CausalMark): void {
-    const mark = this.marks.get(from);
-    // One for a view that is still on its way must not hide the one that counts now.
-    if (mark !== undefined && mark.epoch <= this.host.view.epoch && epoch > this.host.view.epoch) {
-      return;
+  onMark(from: Ordinal, mark: CausalMark): void {
+    this.announced.set(from, mark);
+    this.takeMarks();
+  }
+
+  /** Those count from now on of which nothing is under way any more. */
+  private takeMarks(): void {
+    let news = false;
+    for (const [from, { epoch, upTo, underWay }] of this.announced) {
+      if (!Array.from(underWay).every(([id, number]) => this.hasTaken(id, from, number))) continue;
+      this.announced.delete(from);
+      const present = this.host.view.epoch;
+      const mark = this.marks.get(from);
+      // One for a view that is still on its way must not hide the one that counts now.
+      if (mark !== undefined && mark.epoch <= present && epoch > present) continue;
+      this.marks.set(from, { epoch, upTo });
+      news = true;
     }
-    this.marks.set(from, { epoch, upTo });
-    this.retryAll();
+    if (news) this.retryAll();
+  }
+
+  private hasTaken(id: BucketId, from: Ordinal, number: number): boolean {
+    return (this.office.bucket(id).known.get(from) ?? 0) >= number;
   }
 
   tick(): void {

@@ -1,4 +1,4 @@
-import { CausalBucket, type CausalChange, latest } from './causal-bucket.js';
+import { CausalBucket, type CausalChange, latest, metaOf } from './causal-bucket.js';
 import { CausalGossip, holdersOf } from './causal-gossip.js';
 import { CausalGraves } from './causal-graves.js';
 import { CausalAck, CausalBehind, type CausalMessage, CausalPush } from './causal-message.js';
@@ -25,16 +25,6 @@ import { type BucketRow, isGivenUp, isUp, type View } from './view.js';
 
 /** How often holders tell each other what they know, and look for tombstones to drop. */
 const TELL_MS = 1000;
-
-const NOTHING_STRONG = {
-  sequence: 0,
-  ballot: 0,
-  version: 0,
-  clockMs: 0,
-  dedup: [],
-  intents: [],
-  decisions: [],
-};
 
 /** A write that was taken, and is answered when it is durable. */
 interface Pending {
@@ -104,6 +94,7 @@ export class Causal {
       time: () => this.time,
       change: (bucket, change) => this.change(bucket, change),
       allKnow: (bucket, vector) => this.gossip.allKnow(bucket, vector),
+      knownByOthers: (bucket) => this.gossip.knownByOthers(bucket),
     });
     this.reads = new CausalReads(host, {
       bucket: (id) => this.bucket(id),
@@ -274,8 +265,9 @@ export class Causal {
   hasRest(bucket: CausalBucket, server: Ordinal, epoch: Epoch): boolean {
     const { gossip } = this;
     const here = bucket.known.get(server) ?? 0;
-    const rests = bucket.former.size === 0 && here >= gossip.mostKnownOf(bucket.id, server);
-    if (rests && gossip.allToldIn(bucket.id, epoch)) return true;
+    const there = gossip.knownByOthers(bucket.id).get(server) ?? 0;
+    const isAll = bucket.former.size === 0 && here >= there;
+    if (isAll && gossip.allToldIn(bucket.id, epoch)) return true;
     this.uneven.add(bucket.id);
     return false;
   }
@@ -302,13 +294,12 @@ export class Causal {
     const { number, clock } = this;
     // The numbers go on, also when no bucket is left to tell them.
     const none = { known: [], former: [], unsafe: [], number, clock };
-    for (const id of this.dropped) metas.set(causalHalf(id), { ...NOTHING_STRONG, causal: none });
+    for (const id of this.dropped) metas.set(causalHalf(id), metaOf(none));
     this.dropped.clear();
     for (const bucket of this.buckets.values()) {
       if (!bucket.dirty) continue;
       bucket.dirty = false;
-      const causal = bucket.meta(this.number, this.clock);
-      metas.set(causalHalf(bucket.id), { ...NOTHING_STRONG, causal });
+      metas.set(causalHalf(bucket.id), metaOf(bucket.meta(this.number, this.clock)));
     }
   }
 
@@ -344,7 +335,7 @@ export class Causal {
     if (whole.dropped) return;
     this.uneven.add(bucket.id);
     this.graves.onRecords(bucket, whole.records);
-    this.reads.retry(bucket.id);
+    this.reads.onKnown(bucket.id);
   }
 
   private write(request: number, operation: Operation, bucket: CausalBucket): void {

@@ -107,8 +107,9 @@ export class Learner {
       this.acknowledge(message, host, records);
       return;
     }
-    this.bucket.load(meta);
-    host.outbox.persist({ type: 'installed', bucket: this.bucket.id, meta });
+    const installed = { ...meta, life: message.transfer };
+    this.bucket.load(installed);
+    host.outbox.persist({ type: 'installed', bucket: this.bucket.id, meta: installed });
     const { bucket, ballot, transfer, index } = message;
     this.taken = records;
     this.takenIn = host.view.change.number;

@@ -129,6 +129,8 @@ export interface BucketMeta {
   readonly version: Version;
   /** The bucket's clock at the commit point. */
   readonly clockMs: number;
+  /** The transfer that the replica came from; 0: it began empty. Not sent. */
+  readonly life: number;
   readonly dedup: readonly DedupRow[];
   readonly intents: readonly Entry[];
   readonly decisions: readonly Entry[];

@@ -83,8 +83,8 @@ export class Recovery {
         if (record.sequence >= bucket.commitPoint) bucket.cutAfter(record.sequence);
         break;
       case 'installed':
-        // A checkpoint may already be past the snapshot.
-        if (record.meta.sequence >= bucket.commitPoint) bucket.load(record.meta);
+        // The checkpoint may be past the snapshot already; or of a replica that was here before.
+        if (record.meta.life !== bucket.life) bucket.load(record.meta);
         break;
       case 'dropped':
         bucket.load(null);

@@ -8,7 +8,7 @@ import {
 import { type LeaderMessage, ViewUpdate } from '../core/message.js';
 import type { Mode } from '../core/namespace.js';
 import type { Steering } from '../core/operator.js';
-import type { View, ViewDelta } from '../core/view.js';
+import { isUp, type View, type ViewDelta } from '../core/view.js';
 import type { ProcessClock } from './clock.js';
 import { LEADER_NODE } from './network.js';
 import type { Prng } from '../checkers/prng.js';
@@ -82,10 +82,12 @@ export class LeaderProcess implements LeaderOutbox {
     });
   }
 
-  /** Some bucket has the server among its replicas, or had in the view that is durable. */
+  /** It takes the server for up, or some bucket has it among its replicas. */
   dependsOn(server: Ordinal): boolean {
-    const rows = [...this.machine.view.rows, ...this.durable.rows];
-    return rows.some(({ replicas }) => replicas.includes(server));
+    // What is not durable may be forgotten.
+    return [this.machine.view, this.durable].some(
+      (view) => isUp(view, server) || view.rows.some(({ replicas }) => replicas.includes(server)),
+    );
   }
 
   /** The operator gives a server up, by default if that loses nothing (D6). */

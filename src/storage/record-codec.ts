@@ -216,6 +216,7 @@ function writeMeta(out: ByteWriter, meta: BucketMeta): void {
   out.number(meta.ballot);
   out.number(meta.version);
   out.number(meta.clockMs);
+  out.number(meta.life);
   out.list(meta.dedup, (row) => writeDedupRow(out, row));
   out.list(meta.intents, (entry) => writeEntry(out, entry));
   out.list(meta.decisions, (entry) => writeEntry(out, entry));
@@ -234,6 +235,7 @@ function readMeta(input: ByteReader): BucketMeta {
     ballot: input.number(),
     version: input.number(),
     clockMs: input.number(),
+    life: input.number(),
     dedup: input.list(() => readDedupRow(input)),
     intents: input.list(() => readEntry(input)),
     decisions: input.list(() => readEntry(input)),

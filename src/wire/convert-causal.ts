@@ -63,8 +63,14 @@ export function ackFromWire(message: wire.CausalAck): CausalAck {
   return new CausalAck(bucket, vectorFromWire(known), epoch, bucketEpoch, former, asks);
 }
 
-export function markFromWire({ epoch, upTo }: wire.CausalMark): CausalMark {
-  return new CausalMark(epoch, upTo);
+export function markToWire({ epoch, upTo, underWay }: CausalMark): wire.CausalMark {
+  const each = Array.from(underWay, ([bucket, number]) => ({ bucket, number }));
+  return { epoch, upTo, underWay: each };
+}
+
+export function markFromWire({ epoch, upTo, underWay }: wire.CausalMark): CausalMark {
+  const each = underWay.map(({ bucket, number }) => [bucket, number] as const);
+  return new CausalMark(epoch, upTo, new Map(each));
 }
 
 export function behindFromWire({ bucket }: wire.CausalBehind): CausalBehind {

@@ -99,6 +99,7 @@ export function metaFromWire(meta: wire.BucketMeta): BucketMeta {
     ballot: meta.ballot,
     version: meta.version,
     clockMs: meta.clockMs,
+    life: 0,
     dedup: meta.dedup.map(({ client, floor, atMs, results }) => ({
       client: toBinary(client),
       floor,

@@ -95,7 +95,7 @@ function toWire(message: PeerMessage): Wire {
     case 'causalAck':
       return { $case: 'causalAck', value: causal.ackToWire(message) };
     case 'causalMark':
-      return { $case: 'causalMark', value: message };
+      return { $case: 'causalMark', value: causal.markToWire(message) };
     case 'causalBehind':
       return { $case: 'causalBehind', value: message };
     case 'causalDigest':

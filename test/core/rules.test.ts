@@ -7,6 +7,7 @@ import { ballotEpoch, makeBallot, MAX_INCARNATION } from '../../src/core/ids.js'
 import { Lease } from '../../src/core/lease.js';
 import { Detector } from '../../src/core/membership.js';
 import { afterDoubt, NO_RECORDS, Operation, Result } from '../../src/core/operation.js';
+import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { PrepareList } from '../../src/core/prepare-list.js';
 import { Recovery } from '../../src/core/recovery.js';
@@ -263,6 +264,7 @@ describe('recovery', () => {
       ballot: 3,
       version: 9,
       clockMs: 0,
+      life: 0,
       dedup: [],
       intents: [],
       decisions: [],
@@ -282,6 +284,7 @@ describe('recovery', () => {
       ballot: 3,
       version: 9,
       clockMs: 0,
+      life: 7,
       dedup: [],
       intents: [],
       decisions: [],
@@ -293,6 +296,25 @@ describe('recovery', () => {
     const bucket = recover(store, ...records).buckets.get(1);
     expect(bucket?.commitPoint).toBe(9);
     expect(textOf(store)).toBe('snapshot');
+  });
+
+  test('a snapshot counts against the checkpoint of a replica that was here before it', () => {
+    const rest = { version: 9, clockMs: 0, dedup: [], intents: [], decisions: [], causal: null };
+    const former = { sequence: 9, ballot: 3, life: 0, ...rest };
+    const meta = { ...former, sequence: 4, life: 7 };
+    const records = [
+      { type: 'dropped', bucket: 1 } as const,
+      { type: 'installed', bucket: 1, meta } as const,
+    ];
+    const recovered = (checkpoint: BucketMeta): number | undefined => {
+      const recovery = new Recovery(new Map([[1, checkpoint]]), null, new MapStore(), 1);
+      for (const [position, record] of records.entries()) recovery.scan(position, record);
+      for (const [position, record] of records.entries()) recovery.replay(position, record);
+      return recovery.finish().buckets.get(1)?.commitPoint;
+    };
+    expect(recovered(former)).toBe(4);
+    // One that was made since goes on from what it says.
+    expect(recovered({ ...meta, sequence: 6 })).toBe(6);
   });
 
   test('deltas of the view follow each other, and a missing one is noticed', () => {

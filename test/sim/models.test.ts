@@ -155,6 +155,7 @@ describe('the log', () => {
       ballot: 9,
       version: 2,
       clockMs: 0,
+      life: 0,
       dedup: [],
       intents: [],
       decisions: [],

@@ -31,6 +31,7 @@ const CAUSAL_CASES: typeof CASES = [
   [26, 'a server remembered none of its writes that it had dropped, and said that it did'],
   [11811, 'a write that was forwarded and not answered was taken again by another replica'],
   [2, 'the clock of a bucket went on from entries that had been cut'],
+  [63409, 'a replica that had left and come back took its old checkpoint for the new one'],
   [30109, 'a session read what depended on a newer view, under an older one'],
   [30012, 'a server that had dropped a bucket and restarted twice numbered its writes anew'],
   [1257, 'a new replica gave a write an earlier clock than a deletion that all had seen'],

@@ -90,6 +90,7 @@ const meta: fc.Arbitrary<BucketMeta> = fc.record({
   ballot: count,
   version: count,
   clockMs: count,
+  life: count,
   dedup: fc.array(
     fc.record({
       client: binary,

@@ -61,6 +61,7 @@ export function meta(sequence: number): BucketMeta {
     ballot: 7,
     version: sequence,
     clockMs: 0,
+    life: 0,
     dedup: [],
     intents: [],
     decisions: [],

@@ -67,6 +67,7 @@ const meta = fc.record({
   ballot: whole,
   version: whole,
   clockMs: whole,
+  life: fc.constant(0),
   dedup: some(
     fc.record({ client, floor: whole, atMs: whole, results: some(fc.tuple(whole, result)) }),
   ),
@@ -204,7 +205,7 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
   causalAck: fc
     .tuple(small, vector, whole, whole, some(small), fc.boolean())
     .map((fields) => new causal.CausalAck(...fields)),
-  causalMark: fc.tuple(whole, whole).map((fields) => new causal.CausalMark(...fields)),
+  causalMark: fc.tuple(whole, whole, vector).map((fields) => new causal.CausalMark(...fields)),
   causalBehind: small.map((bucket) => new causal.CausalBehind(bucket)),
   causalDigest: fc
     .tuple(small, whole, some(whole))

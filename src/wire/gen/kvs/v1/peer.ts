@@ -381,11 +381,18 @@ export interface CausalAck {
 
 /**
  * All that the sender took up to `up_to` is known to the receiver, in every bucket that they shared
- * in the view with that epoch.
+ * in the view with that epoch, as soon as what is still on its way has arrived.
  */
 export interface CausalMark {
   epoch: number;
   upTo: number;
+  underWay: UnderWay[];
+}
+
+/** The sender's writes to the bucket, up to that number. */
+export interface UnderWay {
+  bucket: number;
+  number: number;
 }
 
 /** To one that is behind by more than the sender remembers: compare with me. */
@@ -4810,7 +4817,7 @@ export const CausalAck: MessageFns<CausalAck> = {
 };
 
 function createBaseCausalMark(): CausalMark {
-  return { epoch: 0, upTo: 0 };
+  return { epoch: 0, upTo: 0, underWay: [] };
 }
 
 export const CausalMark: MessageFns<CausalMark> = {
@@ -4820,6 +4827,9 @@ export const CausalMark: MessageFns<CausalMark> = {
     }
     if (message.upTo !== 0) {
       writer.uint32(16).uint64(message.upTo);
+    }
+    for (const v of message.underWay) {
+      UnderWay.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -4853,6 +4863,14 @@ export const CausalMark: MessageFns<CausalMark> = {
             message.upTo = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.underWay.push(UnderWay.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4873,6 +4891,11 @@ export const CausalMark: MessageFns<CausalMark> = {
         : isSet(object.up_to)
         ? globalThis.Number(object.up_to)
         : 0,
+      underWay: globalThis.Array.isArray(object?.underWay)
+        ? object.underWay.map((e: any) => UnderWay.fromJSON(e))
+        : globalThis.Array.isArray(object?.under_way)
+        ? object.under_way.map((e: any) => UnderWay.fromJSON(e))
+        : [],
     };
   },
 
@@ -4884,6 +4907,9 @@ export const CausalMark: MessageFns<CausalMark> = {
     if (message.upTo !== 0) {
       obj.upTo = Math.round(message.upTo);
     }
+    if (message.underWay?.length) {
+      obj.underWay = message.underWay.map((e) => UnderWay.toJSON(e));
+    }
     return obj;
   },
 
@@ -4894,6 +4920,92 @@ export const CausalMark: MessageFns<CausalMark> = {
     const message = createBaseCausalMark();
     message.epoch = object.epoch ?? 0;
     message.upTo = object.upTo ?? 0;
+    message.underWay = object.underWay?.map((e) => UnderWay.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseUnderWay(): UnderWay {
+  return { bucket: 0, number: 0 };
+}
+
+export const UnderWay: MessageFns<UnderWay> = {
+  encode(message: UnderWay, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bucket !== 0) {
+      writer.uint32(8).uint32(message.bucket);
+    }
+    if (message.number !== 0) {
+      writer.uint32(16).uint64(message.number);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnderWay {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnderWay();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bucket = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnderWay {
+    return {
+      bucket: isSet(object.bucket) ? globalThis.Number(object.bucket) : 0,
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+    };
+  },
+
+  toJSON(message: UnderWay): unknown {
+    const obj: any = {};
+    if (message.bucket !== 0) {
+      obj.bucket = Math.round(message.bucket);
+    }
+    if (message.number !== 0) {
+      obj.number = Math.round(message.number);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<UnderWay>, I>>(base?: I): UnderWay {
+    return UnderWay.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UnderWay>, I>>(object: I): UnderWay {
+    const message = createBaseUnderWay();
+    message.bucket = object.bucket ?? 0;
+    message.number = object.number ?? 0;
     return message;
   },
 };
