@@ -169,7 +169,9 @@ export class CausalHistory {
     // Whatever was there does not come back.
     if (must !== undefined) note(past, key, { ...must, deletes: true });
     const [only] = met;
-    if (only === undefined || only.stamp === null || met.length > 1) return;
+    // Two servers may have given out one clock; a client was not told of both yet.
+    const isTie = (this.taken.get(nameOf(key, clock)) ?? []).length > 1;
+    if (only === undefined || only.stamp === null || met.length > 1 || isTie) return;
     for (const [other, dependency] of only.past) note(past, other, dependency);
     note(past, key, { ...only.stamp, deletes: true });
   }

@@ -129,7 +129,8 @@ export class CausalGossip {
     if (acked < peer.acked) return;
     if (peer.lost === 0 && acked > peer.acked) this.timed(from, this.host.now - peer.sentMs);
     const isLate = bucketEpoch < row.epoch || former.includes(this.host.self);
-    peer.released = this.isLeaving(id) && acked >= bucket.ownLast && !isLate;
+    const isAll = acked >= bucket.ownLast && covers(known, bucket.known);
+    peer.released = this.isLeaving(id) && isAll && !isLate;
     const first = peer.acked < 0;
     peer.acked = acked;
     if (first || peer.sent < acked) peer.sent = acked;
@@ -179,6 +180,7 @@ export class CausalGossip {
         peer.sent = peer.acked;
         peer.lost += 1;
         this.push(bucket, other, peer);
+        this.showRest(bucket, other, peer);
       }
     }
     this.mark(this.host.view.members.keys());
@@ -258,8 +260,17 @@ export class CausalGossip {
       underWay.buckets.add(bucket.id);
       underWay.sinceMs = host.now;
     }
-    const ends = leaving && own.upTo >= bucket.ownLast;
+    const ends = leaving && own.upTo >= bucket.ownLast && covers(peer.known, bucket.known);
     host.send(to, new CausalPush(bucket.id, since, own.upTo, ends, own.records));
+  }
+
+  /**
+   * One that leaves gives nothing up that those who stay lack, also of the writes of others: who
+   * took these may be gone for ever by now. Mostly they have them already.
+   */
+  private showRest(bucket: CausalBucket, to: Ordinal, { known }: Peer): void {
+    if (!this.isLeaving(bucket.id) || covers(known, bucket.known)) return;
+    this.host.send(to, new CausalBehind(bucket.id));
   }
 
   /** One number stands for all buckets; of some, a last part is still on its way. */
