@@ -109,6 +109,8 @@ export interface Outbox {
   /** Read all records of a bucket, as they are at the call, and digest keys, versions, values. */
   digest(token: number, bucket: BucketId): void;
   alarm(alarm: Alarm): void;
+  /** End a batch of inputs after so many ms, also if there are none. */
+  flushIn(ms: number): void;
 }
 
 /** Messages a machine sends to itself to learn that what it persisted is durable. */

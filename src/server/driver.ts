@@ -238,6 +238,10 @@ export class Driver implements Outbox {
     return inputs;
   }
 
+  flushIn(ms: number): void {
+    setTimeout(() => this.endBatchSoon(), ms);
+  }
+
   private endBatchSoon(): void {
     if (this.flushing) return;
     this.flushing = true;

@@ -193,6 +193,10 @@ export class ServerProcess implements Outbox {
     this.world.onAlarm(alarm);
   }
 
+  flushIn(ms: number): void {
+    this.world.clock.after(ms, () => this.input(() => undefined));
+  }
+
   private completes(token: number, work: () => Completion): void {
     this.world.clock.after(this.random.between(0.1, 5), () => {
       if (!this.alive) return;

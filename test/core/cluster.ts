@@ -165,6 +165,9 @@ export class Node implements Outbox {
     this.completes(() => ({ type: 'digested', token, digest: digest.join(';') }));
   }
 
+  /** Every input here ends a batch. */
+  flushIn(): void {}
+
   alarm(alarm: Alarm): void {
     this.alarms.push(alarm);
   }
