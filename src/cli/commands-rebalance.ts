@@ -69,7 +69,10 @@ function addServerCommands(program: Command, session: Session): void {
     .description('give a server that is down up for good')
     .argument('<id>', 'as `members` shows it')
     .addOption(
-      setting('--accept-data-loss', 'give up the buckets of which it has the only in-sync copy'),
+      setting(
+        '--accept-data-loss',
+        'give up all that only it has, also causal writes; it cannot come back',
+      ),
     )
     .addOption(setting('--dry-run', 'only say what would move').conflicts('acceptDataLoss'))
     .addHelpText(
@@ -119,7 +122,8 @@ async function removeServer(session: Session, id: string, acceptDataLoss: boolea
     const lost = bucketsLost === 0 ? 'none lost' : `${plural(bucketsLost, 'bucket')} lost`;
     await session.output.result(
       { id, epoch, buckets, buckets_lost: bucketsLost },
-      `removed ${id} at epoch ${epoch}: it had ${plural(buckets, 'replica')}, ${lost}`,
+      `removed ${id} at epoch ${epoch}: it had ${plural(buckets, 'replica')}, ${lost}` +
+        (acceptDataLoss ? '; it is not let in again' : ''),
     );
   });
 }

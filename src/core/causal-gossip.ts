@@ -3,7 +3,7 @@ import { type CausalAck, CausalBehind, CausalMark, CausalPush } from './causal-m
 import type { Host } from './host.js';
 import type { BucketId, Epoch, Ordinal } from './ids.js';
 import { covers, joined, NOTHING_SEEN, type Vector } from './vector.js';
-import type { BucketRow } from './view.js';
+import { type BucketRow, isGivenUp } from './view.js';
 
 /** Records of one message, and their bytes. */
 const PUSH_RECORDS = 512;
@@ -21,6 +21,8 @@ const PACE_MS = 3;
 const MARK_AGAIN_MS = 500;
 /** Buckets of which a mark says that something is on its way; with more, it waits. */
 const MOST_UNDER_WAY = 128;
+/** Buckets that are looked through for a mark after each batch. */
+const MOST_OPEN = 512;
 const NOTHING_UNDER_WAY: ReadonlyMap<BucketId, number> = new Map();
 
 /** What is known of another holder of a bucket. */
@@ -86,6 +88,11 @@ export class CausalGossip {
     /** Own writes up to this number are durable. */
     private readonly durableNumber: () => number,
   ) {}
+
+  /** A server was given up: nothing is expected of it. */
+  onGivenUp(): void {
+    this.neighbours.clear();
+  }
 
   /** What was taken for the bucket is durable, its holders have changed, or the process began. */
   touch(bucket: BucketId): void {
@@ -172,7 +179,8 @@ export class CausalGossip {
       }
       if (!more) this.fresh.delete(id);
     }
-    if (told.size > 0) this.mark(told);
+    // Where much is under way a tick has the time to say what.
+    if (told.size > 0 && this.open.size <= MOST_OPEN) this.mark(told);
   }
 
   tick(): void {
@@ -268,6 +276,7 @@ export class CausalGossip {
     const own = bucket.ownSince(since, { records: most, bytes: PUSH_BYTES }, host.store);
     if (own === null) {
       peer.sent = durable;
+      this.underWay.get(to)?.buckets.delete(bucket.id);
       host.send(to, new CausalBehind(bucket.id));
       return;
     }
@@ -275,7 +284,9 @@ export class CausalGossip {
     if (own.upTo < durable) this.fresh.add(bucket.id);
     // The next to be sent is not durable yet.
     if (own.upTo === since && peer.acked >= since && !leaving) return;
-    if (own.upTo > since) {
+    // One that is sent again is not waited for with others.
+    if (peer.lost > 0) this.underWay.get(to)?.buckets.delete(bucket.id);
+    else if (own.upTo > since) {
       const underWay = this.underWay.get(to) ?? { buckets: new Set(), sinceMs: host.now };
       this.underWay.set(to, underWay);
       underWay.buckets.add(bucket.id);
@@ -300,8 +311,9 @@ export class CausalGossip {
     const { epoch } = host.view;
     const upTo = this.durableNumber();
     if (upTo === 0) return;
-    const underWay = this.allUnderWay(upTo);
-    for (const server of servers) {
+    const all = new Set(servers);
+    const underWay = this.allUnderWay(upTo, all);
+    for (const server of all) {
       const own = underWay.get(server) ?? NOTHING_UNDER_WAY;
       if (server === host.self || own.size > MOST_UNDER_WAY) continue;
       const told = this.marked.get(server);
@@ -312,18 +324,26 @@ export class CausalGossip {
     }
   }
 
-  /** For each server the own writes that it has not acknowledged, the last one of each bucket. */
-  private allUnderWay(upTo: number): Map<Ordinal, Map<BucketId, number>> {
+  /**
+   * For each of the servers the own writes that it has not acknowledged, the last one of each
+   * bucket. A learner is not counted: when it is admitted, marks begin anew.
+   */
+  private allUnderWay(
+    upTo: number,
+    servers: ReadonlySet<Ordinal>,
+  ): Map<Ordinal, Map<BucketId, number>> {
     const all = new Map<Ordinal, Map<BucketId, number>>();
     for (const id of this.open) {
       const bucket = this.buckets.get(id);
+      const replicas = this.host.view.rows[id]?.replicas ?? [];
       if (bucket === undefined) continue;
       const last = bucket.ownLastUpTo(upTo);
-      for (const other of this.others(id)) {
+      for (const other of replicas) {
+        if (!servers.has(other) || other === this.host.self) continue;
         if (this.peer(id, other).acked >= last) continue;
         const own = all.get(other) ?? new Map<BucketId, number>();
         all.set(other, own);
-        own.set(id, last);
+        if (own.size <= MOST_UNDER_WAY) own.set(id, last);
       }
     }
     return all;
@@ -334,7 +354,10 @@ export class CausalGossip {
     if (row === undefined) return [];
     const known = this.neighbours.get(bucket);
     if (known?.row === row) return known.others;
-    const others = Array.from(holdersOf(row)).filter((server) => server !== this.host.self);
+    const { self, view } = this.host;
+    const others = Array.from(holdersOf(row)).filter(
+      (server) => server !== self && !isGivenUp(view, server),
+    );
     this.neighbours.set(bucket, { row, others });
     return others;
   }

@@ -41,8 +41,9 @@ interface Office {
 /**
  * What counts as deleted in causal namespaces, and how it leaves: a tombstone, and a record that
  * has expired, may go when every holder knows all that was known here when it was found, and what
- * they had taken until then is here: whatever it has to beat has met it then (D5). Each holder finds what has expired
- * by itself: the record says when. The records of deleted namespaces go at once.
+ * they had taken until then is here: whatever it has to beat has met it then (D5). Each holder
+ * finds what has expired by itself: the record says when. The records of deleted namespaces go at
+ * once.
  */
 export class CausalGraves {
   private readonly tombs = new Map<BucketId, Map<Key, Tomb>>();
@@ -58,6 +59,11 @@ export class CausalGraves {
   /** There may be something that nobody told of: the process began, or a namespace was deleted. */
   search(bucket: BucketId): void {
     this.due.set(bucket, -Infinity);
+  }
+
+  /** Who holds the bucket has changed, or whom one waits for. */
+  reconsider(bucket: BucketId): void {
+    for (const tomb of this.tombs.get(bucket)?.values() ?? []) tomb.rest = null;
   }
 
   forget(bucket: BucketId): void {

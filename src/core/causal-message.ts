@@ -96,6 +96,8 @@ export class CausalPull {
     /** What the sender knew at 1; on the last part only. */
     readonly known: Vector | null,
     readonly clock: number,
+    /** What the receiver holds, and the sender saw and dropped: it was deleted. */
+    readonly gone: readonly KeyStamp[],
   ) {}
 }
 

@@ -12,8 +12,8 @@ import type { Host } from './host.js';
 import type { BucketId, Epoch, Key, Ordinal } from './ids.js';
 import { type Operation, OperationKind, type Result, type StoredRecord } from './operation.js';
 import { Code } from './refusal.js';
-import { including, joined } from './vector.js';
-import type { BucketRow } from './view.js';
+import { including, joined, type Vector } from './vector.js';
+import { type BucketRow, isGivenUp } from './view.js';
 import { walk } from './walk.js';
 
 /** A read that waits for what its context names. */
@@ -26,6 +26,7 @@ interface Waiting {
 /** What the reads use of the causal half of the server. */
 interface Office {
   bucket(id: BucketId): CausalBucket;
+  known(id: BucketId): Vector;
   /** Of the last own write. */
   number(): number;
   /** Lamport's clock of this server now. */
@@ -180,7 +181,12 @@ export class CausalReads {
   /** Something of the bucket became known. */
   onKnown(id: BucketId): void {
     this.retry(id);
-    if (this.announced.size > 0) this.takeMarks();
+    for (const { underWay } of this.announced.values()) {
+      if (underWay.has(id)) {
+        this.takeMarks();
+        return;
+      }
+    }
   }
 
   retry(id: BucketId): void {
@@ -215,9 +221,15 @@ export class CausalReads {
         missing === null
           ? 'this server was too slow'
           : `server ${host.self} lacks what the session has seen: writes ${missing.have + 1} to ` +
-            `${missing.want} of server ${missing.server}`;
+            `${missing.want} of server ${missing.server}${this.hope(missing.server)}`;
       host.refuse(request, id, Code.Unavailable, why);
     }
+  }
+
+  /** What a missing write waits for, where that is not the server that took it. */
+  private hope(server: Ordinal): string {
+    if (!isGivenUp(this.host.view, server)) return '';
+    return ', which was given up: not all who may have them have answered yet';
   }
 
   onMark(from: Ordinal, mark: CausalMark): void {
@@ -225,24 +237,32 @@ export class CausalReads {
     this.takeMarks();
   }
 
+  onAdopted(): void {
+    this.takeMarks();
+    this.retryAll();
+  }
+
   /** Those count from now on of which nothing is under way any more. */
   private takeMarks(): void {
+    const present = this.host.view.epoch;
     let news = false;
     for (const [from, { epoch, upTo, underWay }] of this.announced) {
-      if (!Array.from(underWay).every(([id, number]) => this.hasTaken(id, from, number))) continue;
-      this.announced.delete(from);
-      const present = this.host.view.epoch;
       const mark = this.marks.get(from);
       // One for a view that is still on its way must not hide the one that counts now.
       if (mark !== undefined && mark.epoch <= present && epoch > present) continue;
+      if (!this.hasTaken(from, underWay)) continue;
+      this.announced.delete(from);
       this.marks.set(from, { epoch, upTo });
       news = true;
     }
     if (news) this.retryAll();
   }
 
-  private hasTaken(id: BucketId, from: Ordinal, number: number): boolean {
-    return (this.office.bucket(id).known.get(from) ?? 0) >= number;
+  private hasTaken(from: Ordinal, underWay: ReadonlyMap<BucketId, number>): boolean {
+    for (const [id, number] of underWay) {
+      if ((this.office.known(id).get(from) ?? 0) < number) return false;
+    }
+    return true;
   }
 
   tick(): void {

@@ -1,3 +1,4 @@
+import { holdersOf } from './causal-gossip.js';
 import type { CausalBucket, CausalChange } from './causal-bucket.js';
 import { bytesOf, type CausalRecord, causalHalf, fromStored, isAfter } from './causal-record.js';
 import {
@@ -15,6 +16,7 @@ import { RESERVED } from './namespace.js';
 import type { StoredRecord } from './operation.js';
 import type { StateStore } from './outbox.js';
 import { NOTHING_SEEN, type Vector } from './vector.js';
+import { isGivenUp } from './view.js';
 import { walk } from './walk.js';
 
 const LEAVES = 64;
@@ -33,9 +35,12 @@ interface Round {
   theirs: CausalStamps | null;
   wanted: Key[];
   given: Key[];
-  /** So many of both are done, with the part that is out. */
+  /** What they hold, and we saw and dropped. */
+  gone: KeyStamp[];
+  /** So many of each are done, with the part that is out. */
   wantedTo: number;
   givenTo: number;
+  goneTo: number;
   part: number;
   asked: CausalMessage | null;
   sentMs: number;
@@ -79,8 +84,10 @@ export class CausalSync {
       theirs: null,
       wanted: [],
       given: [],
+      gone: [],
       wantedTo: 0,
       givenTo: 0,
+      goneTo: 0,
       part: 0,
       asked: null,
       sentMs: host.now,
@@ -137,8 +144,9 @@ export class CausalSync {
     for (const stamp of message.stamps) {
       theirs.add(stamp.key);
       const held = bucket.get(stamp.key, store);
-      if (held === null ? !bucket.knows(stamp) : isAfter(stamp, held)) round.wanted.push(stamp.key);
-      else if (held !== null && isAfter(held, stamp)) round.given.push(stamp.key);
+      if (held === null && bucket.knows(stamp)) round.gone.push(stamp);
+      else if (held === null || isAfter(stamp, held)) round.wanted.push(stamp.key);
+      else if (isAfter(held, stamp)) round.given.push(stamp.key);
     }
     const leaves = new Set(message.leaves);
     const gone: KeyStamp[] = [];
@@ -155,10 +163,10 @@ export class CausalSync {
   }
 
   onPull(from: Ordinal, message: CausalPull, bucket: CausalBucket): void {
-    const { records, known, clock, wanted, round, part } = message;
+    const { records, known, clock, wanted, round, part, gone } = message;
     const { host } = this;
-    if (records.length > 0 || known !== null) {
-      this.office.change(bucket, { records, known: known ?? NOTHING_SEEN, clock });
+    if (records.length > 0 || gone.length > 0 || known !== null) {
+      this.office.change(bucket, { records, gone, known: known ?? NOTHING_SEEN, clock });
     }
     const { records: found, keys } = portionOf(bucket, wanted, host.store);
     host.outbox.sendAfter(from, new CausalRecords(bucket.id, round, part, keys, found));
@@ -170,7 +178,7 @@ export class CausalSync {
     if (round === null || theirs === null || message.part !== round.part) return;
     const { records } = message;
     round.wantedTo += message.keys;
-    const isLast = round.wantedTo >= round.wanted.length && round.givenTo >= round.given.length;
+    const isLast = round.wantedTo >= round.wanted.length && isShown(round);
     const { known, clock, former } = theirs;
     if (!isLast) {
       this.office.change(bucket, { records });
@@ -179,9 +187,12 @@ export class CausalSync {
       return;
     }
     // One that leaves has not heard who else has left for good.
-    const row = this.host.view.rows[bucket.id];
+    const { view } = this.host;
+    const row = view.rows[bucket.id];
+    const isFormer = (server: Ordinal): boolean =>
+      row !== undefined && !holdersOf(row).has(server) && !isGivenUp(view, server);
     const isHolder = row?.replicas.includes(from) === true;
-    const both = isHolder ? Array.from(new Set([...bucket.former, ...former])) : null;
+    const both = isHolder ? [...new Set([...bucket.former, ...former])].filter(isFormer) : null;
     this.office.change(bucket, { records, known, clock, former: both });
     this.rounds.delete(bucket.id);
     this.office.onSynced(bucket, from);
@@ -192,11 +203,14 @@ export class CausalSync {
     const next = given.slice(givenTo, givenTo + PART_RECORDS);
     const { records, keys: taken } = portionOf(bucket, next, this.host.store);
     round.givenTo += taken;
-    const known = round.givenTo >= given.length ? round.known : null;
+    const gone = round.gone.slice(round.goneTo, round.goneTo + PART_RECORDS);
+    round.goneTo += gone.length;
+    const known = isShown(round) ? round.known : null;
     const keys = wanted.slice(wantedTo, wantedTo + PART_RECORDS);
     round.attempts = 0;
     const clock = this.office.clock();
-    this.ask(round, new CausalPull(bucket.id, round.round, part, keys, records, known, clock));
+    const pull = new CausalPull(bucket.id, round.round, part, keys, records, known, clock, gone);
+    this.ask(round, pull);
   }
 
   private ask(round: Round, message: CausalMessage): void {
@@ -226,6 +240,11 @@ export class CausalSync {
       else this.stop(bucket);
     });
   }
+}
+
+/** They have been told all that we had to tell. */
+function isShown({ given, givenTo, gone, goneTo }: Round): boolean {
+  return givenTo >= given.length && goneTo >= gone.length;
 }
 
 function stampOf(stored: StoredRecord): KeyStamp {

@@ -98,6 +98,7 @@ export class Causal {
     });
     this.reads = new CausalReads(host, {
       bucket: (id) => this.bucket(id),
+      known: (id) => this.known(id),
       number: () => this.number,
       time: () => this.time,
       pass: (request, operation, id, row) => this.pass(request, operation, id, row),
@@ -244,7 +245,7 @@ export class Causal {
       this.rearrange(bucket ?? this.bucket(id), row, old, holders, marked, skipped);
     }
     this.takeGivenUp();
-    this.reads.retryAll();
+    this.reads.onAdopted();
   }
 
   /** Nothing comes from them any more: what is left of theirs, the holders find out together. */
@@ -254,8 +255,10 @@ export class Causal {
     const newest = Math.max(0, ...epochs);
     if (newest === this.givenUp) return;
     this.givenUp = newest;
+    this.gossip.onGivenUp();
     for (const bucket of this.buckets.values()) {
       this.uneven.add(bucket.id);
+      this.graves.reconsider(bucket.id);
       const former = Array.from(bucket.former).filter((server) => !isGivenUp(view, server));
       if (former.length < bucket.former.size) this.change(bucket, { former });
     }
@@ -285,7 +288,7 @@ export class Causal {
     return false;
   }
 
-  /** What is known of the bucket. For checkers. */
+  /** What is known of the bucket. */
   known(id: BucketId): Vector {
     return this.buckets.get(id)?.known ?? NOTHING_SEEN;
   }
@@ -449,7 +452,7 @@ export class Causal {
     let even = true;
     const lacks: Ordinal[] = [];
     for (const server of holdersOf(row)) {
-      if (server === this.host.self) continue;
+      if (server === this.host.self || isGivenUp(this.host.view, server)) continue;
       const known = this.gossip.knownBy(id, server);
       if (!covers(known, bucket.known) || this.gossip.toldIn(id, server) < this.givenUp) {
         even = false;
@@ -502,7 +505,7 @@ export class Causal {
     skipped: boolean,
   ): void {
     const { view } = this.host;
-    const former = new Set(bucket.former);
+    const former = new Set(Array.from(bucket.former).filter((one) => !isGivenUp(view, one)));
     const before = old === undefined ? new Set<Ordinal>() : holdersOf(old);
     for (const server of before) {
       if (!holders.has(server) && !isGivenUp(view, server)) former.add(server);
@@ -520,6 +523,7 @@ export class Causal {
       if (!stays) this.needs.delete(`${bucket.id}/${server}`);
     }
     this.sync.stop(bucket.id);
+    this.graves.reconsider(bucket.id);
     this.gossip.adopt(bucket.id, skipped ? new Set() : before);
     this.uneven.add(bucket.id);
     if (!bucket.empty) this.tellAll(bucket);

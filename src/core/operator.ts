@@ -163,7 +163,8 @@ export class Operator {
     const wanted = listed.filter((member) => member !== undefined);
     const gone = wanted.find(({ state }) => state === MemberState.Replaced);
     if (gone !== undefined) {
-      return cannot('SERVER_IS_REPLACED', `server ${gone.id} was given up: start it first`);
+      const hint = gone.givenUp > 0 ? 'it cannot come back' : 'start it first';
+      return cannot('SERVER_IS_REPLACED', `server ${gone.id} was given up: ${hint}`);
     }
     if (!wanted.some(({ ordinal }) => draft.isUp(ordinal))) {
       return cannot('NO_SERVERS', 'none of these servers is up');
@@ -218,9 +219,10 @@ export class Operator {
   private cancel(): void {
     const { draft, office } = this;
     const servers = candidates(draft.members()).length;
+    const wanted = replicasWanted(draft);
     const isWhole = draft
       .rows()
-      .every(([bucket, row]) => row.replicas.length >= replicasWanted(draft, bucket, servers));
+      .every(([bucket, row]) => row.replicas.length >= wanted(bucket, servers));
     // A plan that is due may be what brings lost replicas back.
     if (isWhole && draft.isFounded) office.forgetPlan();
     for (const [bucket, row] of draft.rows()) {

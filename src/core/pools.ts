@@ -50,13 +50,11 @@ export function placePools(
   });
 }
 
-/** For each bucket the replicas that it should have, of so many servers. */
-export function replicasWanted(spaces: Spaces, bucket: BucketId, servers: number): number {
-  const { parameters, namespaces } = spaces;
-  if (parameters.policy === 'shards') return servers;
-  const pool = Math.floor(bucket / parameters.bucketCount);
-  for (const one of namespaces.values()) {
-    if (pool > 0 && one.pool === pool) return Math.min(one.replicas, servers);
-  }
-  return Math.min(parameters.replicaCount, servers);
+/** Tells how many replicas a bucket should have, of so many servers. */
+export function replicasWanted(spaces: Spaces): (bucket: BucketId, servers: number) => number {
+  const { policy, bucketCount } = spaces.parameters;
+  if (policy === 'shards') return (_, servers) => servers;
+  const pools = poolsOf(spaces);
+  return (bucket, servers) =>
+    Math.min(pools[Math.floor(bucket / bucketCount)]?.replicaCount ?? 0, servers);
 }

@@ -78,8 +78,9 @@ export function statusOf(view: View, inputs: StatusInputs): LeaderStatus {
   const members = memberStatuses(view, inputs);
   const up = (ordinal: Ordinal): boolean => view.members.get(ordinal)?.state === MemberState.Up;
   const records = members.reduce((sum, { primaryRecords }) => sum + primaryRecords, 0);
+  const wanted = replicasWanted(view);
   const short = view.rows.filter(
-    ({ replicas, target }, bucket) => replicas.length < replicasWanted(view, bucket, target.length),
+    ({ replicas, target }, bucket) => replicas.length < wanted(bucket, target.length),
   );
   const lost = view.rows.filter(({ replicas }) => !replicas.some(up));
   const below = view.rows.filter(({ replicas, floor }) => replicas.length < floor);

@@ -239,7 +239,14 @@ export class Driver implements Outbox {
   }
 
   flushIn(ms: number): void {
-    setTimeout(() => this.endBatchSoon(), ms);
+    const dueMs = monotonicMs() + ms;
+    const wait = (): void => {
+      // After a long turn of the event loop a timer is early.
+      const left = dueMs - monotonicMs();
+      if (left > 0) setTimeout(wait, Math.ceil(left));
+      else this.endBatchSoon();
+    };
+    setTimeout(wait, ms);
   }
 
   private endBatchSoon(): void {

@@ -20,6 +20,11 @@ export class Disk {
   readonly store: SimulatedStore;
   /** 0 until the view leader gave one. */
   ordinal: Ordinal = 0;
+  /**
+   * The log stays whole, as a real one does for long: else a slow move of what is written to may
+   * begin anew for ever.
+   */
+  retains = false;
   /** How often it was opened. */
   incarnation = 0;
   private saved: Checkpoint = { metas: new Map(), view: null, replayFrom: 0 };
@@ -67,7 +72,7 @@ export class Disk {
         this.checkpointing = false;
         this.store.checkpoint(writes);
         this.saved = { metas, view: adopted, replayFrom };
-        this.log.truncateBefore(replayFrom);
+        if (!this.retains) this.log.truncateBefore(replayFrom);
       });
     });
   }

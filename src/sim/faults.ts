@@ -325,6 +325,7 @@ export class Faults {
     world.leader.onPublish = null;
     if (!world.leader.alive) world.restartLeader();
     for (const host of world.hosts) {
+      host.disk.retains = true;
       host.start();
       world.leader.drain(host.disk.id, true);
     }

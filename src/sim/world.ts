@@ -66,6 +66,7 @@ export class Host {
   }
 
   mend(disk: Disk): void {
+    disk.retains = this.disk.retains;
     this.disk = disk;
     this.broken = false;
     this.start();

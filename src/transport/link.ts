@@ -212,8 +212,9 @@ function weight(message: PeerMessage | undefined): number {
       records = [],
       stamps = [],
       wanted = [],
+      gone = [],
     } = message as Partial<CausalStamps & CausalPull>;
-    const named = 50 * (stamps.length + wanted.length);
+    const named = 50 * (stamps.length + wanted.length + gone.length);
     return records.reduce((sum, record) => sum + bytesOf(record), 100 + named);
   }
   if (message?.type === 'snapshotChunk') {

@@ -85,6 +85,14 @@ export function digestFromWire({ bucket, round, leaves }: wire.CausalDigest): Ca
   return new CausalDigest(bucket, round, leaves);
 }
 
+function stampToWire({ key, ...stamp }: KeyStamp): wire.KeyStamp {
+  return { key: fromBinary(key), ...stamp };
+}
+
+function stampFromWire({ key, ...stamp }: wire.KeyStamp): KeyStamp {
+  return { key: toBinary(key), ...stamp };
+}
+
 export function stampsToWire(message: CausalStamps): wire.CausalStamps {
   const { bucket, round, known, clock, former, leaves, stamps } = message;
   return {
@@ -94,25 +102,23 @@ export function stampsToWire(message: CausalStamps): wire.CausalStamps {
     clock,
     former: [...former],
     leaves: [...leaves],
-    stamps: stamps.map(({ key, ...stamp }) => ({ key: fromBinary(key), ...stamp })),
+    stamps: stamps.map(stampToWire),
   };
 }
 
 export function stampsFromWire(message: wire.CausalStamps): CausalStamps {
   const { bucket, round, known, clock, former, leaves } = message;
-  const stamps = message.stamps.map(({ key, ...stamp }): KeyStamp => ({
-    key: toBinary(key),
-    ...stamp,
-  }));
+  const stamps = message.stamps.map(stampFromWire);
   return new CausalStamps(bucket, round, vectorFromWire(known), clock, former, leaves, stamps);
 }
 
 export function pullToWire(message: CausalPull): wire.CausalPull {
-  const { bucket, round, part, wanted, records, known, clock } = message;
+  const { bucket, round, part, wanted, records, known, clock, gone } = message;
   return {
     bucket,
     round,
     part,
+    gone: gone.map(stampToWire),
     wanted: wanted.map(fromBinary),
     records: records.map(recordToWire),
     last: known !== null,
@@ -122,7 +128,7 @@ export function pullToWire(message: CausalPull): wire.CausalPull {
 }
 
 export function pullFromWire(message: wire.CausalPull): CausalPull {
-  const { bucket, round, part, wanted, records, last, known, clock } = message;
+  const { bucket, round, part, wanted, records, last, known, clock, gone } = message;
   return new CausalPull(
     bucket,
     round,
@@ -131,6 +137,7 @@ export function pullFromWire(message: wire.CausalPull): CausalPull {
     records.map(recordFromWire),
     last ? vectorFromWire(known) : null,
     clock,
+    gone.map(stampFromWire),
   );
 }
 

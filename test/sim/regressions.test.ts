@@ -42,6 +42,18 @@ test.each(CASES)('seed %d: %s', (seed) => {
   expect(outcome.violations.length === 0 ? '' : tellFailure(outcome, '')).toBe('');
 });
 
+/** Of those in which disks are lost, too. */
+const LOSSES: typeof CASES = [
+  [72553, 'who left a bucket took what only it knew of others along'],
+  [203174, 'a comparison left with one that had been away what all had deleted'],
+  [201899, 'a tombstone waited for what had gone with a disk'],
+];
+
+test.each(LOSSES)('seed %d with causal clients and lost disks: %s', (seed) => {
+  const outcome = run(seed, HONEST, { causal: 3 });
+  expect(outcome.violations.length === 0 ? '' : tellFailure(outcome, '')).toBe('');
+});
+
 test.each(CAUSAL_CASES)('seed %d with causal clients: %s', (seed) => {
   const outcome = run(seed, HONEST, { causal: 3, early: true });
   expect(outcome.violations.length === 0 ? '' : tellFailure(outcome, '')).toBe('');

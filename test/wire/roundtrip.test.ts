@@ -214,7 +214,16 @@ const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
     .tuple(small, whole, vector, whole, some(small), some(small), some(stamp))
     .map((fields) => new causal.CausalStamps(...fields)),
   causalPull: fc
-    .tuple(small, whole, small, some(binary), some(causalRecord), fc.option(vector), whole)
+    .tuple(
+      small,
+      whole,
+      small,
+      some(binary),
+      some(causalRecord),
+      fc.option(vector),
+      whole,
+      some(stamp),
+    )
     .map((fields) => new causal.CausalPull(...fields)),
   causalRecords: fc
     .tuple(small, whole, small, small, some(causalRecord))

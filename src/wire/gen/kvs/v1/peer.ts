@@ -438,6 +438,8 @@ export interface CausalPull {
   known: Seen[];
   /** Of the sender. */
   clock: number;
+  /** What the receiver holds, and the sender saw and dropped: it was deleted. */
+  gone: KeyStamp[];
 }
 
 /** 4: the wanted records. */
@@ -5503,7 +5505,7 @@ export const CausalStamps: MessageFns<CausalStamps> = {
 };
 
 function createBaseCausalPull(): CausalPull {
-  return { bucket: 0, round: 0, part: 0, wanted: [], records: [], last: false, known: [], clock: 0 };
+  return { bucket: 0, round: 0, part: 0, wanted: [], records: [], last: false, known: [], clock: 0, gone: [] };
 }
 
 export const CausalPull: MessageFns<CausalPull> = {
@@ -5531,6 +5533,9 @@ export const CausalPull: MessageFns<CausalPull> = {
     }
     if (message.clock !== 0) {
       writer.uint32(64).uint64(message.clock);
+    }
+    for (const v of message.gone) {
+      KeyStamp.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -5612,6 +5617,14 @@ export const CausalPull: MessageFns<CausalPull> = {
             message.clock = longToNumber(reader.uint64());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.gone.push(KeyStamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5638,6 +5651,7 @@ export const CausalPull: MessageFns<CausalPull> = {
       last: isSet(object.last) ? globalThis.Boolean(object.last) : false,
       known: globalThis.Array.isArray(object?.known) ? object.known.map((e: any) => Seen.fromJSON(e)) : [],
       clock: isSet(object.clock) ? globalThis.Number(object.clock) : 0,
+      gone: globalThis.Array.isArray(object?.gone) ? object.gone.map((e: any) => KeyStamp.fromJSON(e)) : [],
     };
   },
 
@@ -5667,6 +5681,9 @@ export const CausalPull: MessageFns<CausalPull> = {
     if (message.clock !== 0) {
       obj.clock = Math.round(message.clock);
     }
+    if (message.gone?.length) {
+      obj.gone = message.gone.map((e) => KeyStamp.toJSON(e));
+    }
     return obj;
   },
 
@@ -5683,6 +5700,7 @@ export const CausalPull: MessageFns<CausalPull> = {
     message.last = object.last ?? false;
     message.known = object.known?.map((e) => Seen.fromPartial(e)) || [];
     message.clock = object.clock ?? 0;
+    message.gone = object.gone?.map((e) => KeyStamp.fromPartial(e)) || [];
     return message;
   },
 };
