@@ -1,9 +1,11 @@
 import { Causal } from '../../core/causal.js';
 import { CausalBucket } from '../../core/causal-bucket.js';
 import { CausalGossip } from '../../core/causal-gossip.js';
+import { CausalAck } from '../../core/causal-message.js';
 import { CausalReads } from '../../core/causal-reads.js';
 import { Expiry } from '../../core/expiry.js';
 import type { Host } from '../../core/host.js';
+import type { BucketId, Ordinal } from '../../core/ids.js';
 import type { Result, StoredRecord } from '../../core/operation.js';
 import { Code } from '../../core/refusal.js';
 import { Serving } from '../../core/serving.js';
@@ -17,6 +19,12 @@ interface ServesReads {
   readonly expiry: Expiry;
   readonly host: Host;
   result(...fields: readonly unknown[]): Result;
+}
+
+interface Leaver {
+  readonly host: { readonly self: Ordinal };
+  readonly buckets: ReadonlyMap<BucketId, CausalBucket>;
+  isLeaving(bucket: BucketId): boolean;
 }
 
 /** Breaks of causal namespaces. */
@@ -62,9 +70,25 @@ export const CAUSAL: readonly Sabotage[] = [
   },
   {
     name: 'learner-without-causal-half',
-    breaks: 'D5: a learner is admitted that lacks the causal half of the bucket',
+    breaks: 'D5: a learner is admitted that lacks the causal half, and who leaves keeps it',
     causal: CLIENTS,
-    install: () => replace(Causal.prototype, { isReady: { value: () => true } }),
+    install: () => {
+      const admits = replace(Causal.prototype, { isReady: { value: () => true } });
+      const leaves = wrap<Leaver>(CausalGossip.prototype, 'onAck', (original, self, args) => {
+        const [from, ack] = args as [Ordinal, CausalAck];
+        const known = self.buckets.get(ack.bucket)?.known;
+        if (known === undefined || !self.isLeaving(ack.bucket)) return original(from, ack);
+        // As if what it took itself were all that it has to hand on.
+        const own = ack.known.get(self.host.self) ?? 0;
+        const all = new Map(known).set(self.host.self, own);
+        const { bucket, epoch, bucketEpoch, former, asks } = ack;
+        return original(from, new CausalAck(bucket, all, epoch, bucketEpoch, former, asks));
+      });
+      return () => {
+        leaves();
+        admits();
+      };
+    },
   },
   {
     name: 'expired-by-own-clock',
