@@ -268,13 +268,7 @@ export class StorageServer implements Host {
     const bucket = isWhole ? operation.bucket : bucketOf(operation.key, this.view);
     const row = this.view.rows[bucket];
     if (row === undefined) {
-      this.park(
-        request,
-        operation,
-        bucket,
-        Code.Unavailable,
-        'no view with the bucket is here yet',
-      );
+      this.park(request, operation, bucket, Code.Unavailable, 'there is no such bucket yet');
       return;
     }
     if (this.causal.takes(request, operation, bucket, row)) return;
