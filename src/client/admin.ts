@@ -25,6 +25,8 @@ export interface RebalanceSteering {
   readonly cancel?: boolean;
 }
 
+const NAMESPACES = '`kvs-client namespace list` shows those there are';
+
 /** What an operator asks of the view leader. */
 export class Admin {
   constructor(private readonly views: ViewSource) {}
@@ -69,12 +71,12 @@ export class Admin {
     { ttlMs = 0, replicas = 0 }: { readonly ttlMs?: number; readonly replicas?: number } = {},
   ): Promise<CreateNamespaceResponse> {
     const request = { name, mode: mode as number, ttlMs, replicas };
-    return this.ask((leader, deliver) => leader.createNamespace(request, ...deliver));
+    return this.ask((leader, deliver) => leader.createNamespace(request, ...deliver), NAMESPACES);
   }
 
   /** Refused from now on; the servers remove its records. */
   deleteNamespace(name: string): Promise<DeleteNamespaceResponse> {
-    return this.ask((leader, deliver) => leader.deleteNamespace({ name }, ...deliver));
+    return this.ask((leader, deliver) => leader.deleteNamespace({ name }, ...deliver), NAMESPACES);
   }
 
   /** Pause, resume or cancel a rebalance, or change its rate; in force when it resolves. */
@@ -116,7 +118,10 @@ export class Admin {
     return this.ask((leader, deliver) => leader.removeShard({ shard }, ...deliver));
   }
 
-  private ask<R>(start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown): Promise<R> {
-    return this.views.askLeader(start);
+  private ask<R>(
+    start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown,
+    hint = '`kvs-client members` lists the servers',
+  ): Promise<R> {
+    return this.views.askLeader(start, hint);
   }
 }

@@ -111,9 +111,13 @@ export class ViewSource {
     return [...this.leaders, ...this.doors];
   }
 
-  /** Have the view leader do something; whoever of them answers first in turn. */
+  /**
+   * Have the view leader do something; whoever of them answers first in turn. `hint`: what to do
+   * next when it is refused.
+   */
   async askLeader<R>(
     start: (leader: LeaderServiceClient, deliver: Deliver<R>) => unknown,
+    hint: string,
   ): Promise<R> {
     for (const address of this.relays) {
       const answer = await new Promise<{ response: R } | ServiceError>((resolve) => {
@@ -124,7 +128,6 @@ export class ViewSource {
       });
       if (!(answer instanceof Error)) return answer.response;
       if (answer.code === status.FAILED_PRECONDITION) {
-        const hint = '`kvs-client members` lists the servers';
         throw KvsError.ofProcess(codeOf(answer), answer.details, hint, answer);
       }
       this.lastProblem = `${address}: ${reasonOf(answer)}`;
