@@ -52,6 +52,8 @@ export async function cutInTwo(
   directory: string,
   seconds: number,
   say: (line: string) => void,
+  /** How soon they are equal, and with how many bytes, counts: on a machine that is quiet. */
+  timed: boolean,
 ): Promise<void> {
   const islands = new Islands(3);
   const cluster = new LocalCluster({
@@ -93,7 +95,7 @@ export async function cutInTwo(
           `(before ${earlier.p99Ms.toFixed(1)}) ${firstError}`,
       );
     }
-    await heal(islands, islanders, say);
+    await heal(islands, islanders, say, timed);
     const failed = during.reduce((sum, wrote) => sum + wrote.failed, 0);
     if (failed > 0) throw new Error(`${failed} writes failed while the sides were cut apart`);
   } finally {
@@ -107,6 +109,7 @@ async function heal(
   islands: Islands,
   islanders: readonly Islander[],
   say: (line: string) => void,
+  timed: boolean,
 ): Promise<void> {
   const bytesBefore = islands.bytes(1);
   const healedMs = performance.now();
@@ -129,6 +132,7 @@ async function heal(
       `${(bytes / 1024).toFixed(0)} KiB crossed the wire, ` +
       `${times.toFixed(2)} x the ${KEYS} differing records`,
   );
+  if (!timed) return;
   if (tookMs > MOST.convergeMs) throw new Error(`equal only after ${tookMs.toFixed(0)} ms`);
   if (times > MOST.bytesTimes) throw new Error(`${times.toFixed(2)} x the differing bytes`);
 }

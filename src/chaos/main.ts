@@ -76,7 +76,8 @@ program
   .command('cut')
   .description('two servers cut apart in network namespaces of their own; needs root')
   .option('--seconds <n>', 'how long', Number, 30)
-  .action(async ({ seconds }: { seconds: number }) => {
+  .option('--untimed', 'healing may take long: the machine is busy')
+  .action(async ({ seconds, untimed = false }: { seconds: number; untimed?: boolean }) => {
     const obstacle = Islands.obstacle();
     if (obstacle !== null) {
       say(`not run: ${obstacle}`);
@@ -84,7 +85,7 @@ program
     }
     const directory = mkdtempSync(join(tmpdir(), 'kvs-chaos-'));
     try {
-      await cutInTwo(directory, seconds, say);
+      await cutInTwo(directory, seconds, say, !untimed);
       rmSync(directory, { recursive: true, force: true });
     } catch (error) {
       say(`data and logs: ${directory}`);
