@@ -80,7 +80,8 @@ export class Recovery {
         this.replayEntry(bucket, record);
         break;
       case 'cut':
-        if (record.sequence >= bucket.commitPoint) bucket.cutAfter(record.sequence);
+        // Also one below the commit point, which was reached later: what came before is void.
+        bucket.cutAfter(record.sequence);
         break;
       case 'installed':
         // The checkpoint may be past the snapshot already; or of a replica that was here before.
@@ -138,9 +139,10 @@ export class Recovery {
 
   private replayEntry(bucket: Bucket, record: LogRecord & { type: 'entry' }): void {
     const { entry } = record;
-    if (entry.sequence > bucket.commitPoint && entry.sequence <= bucket.last + 1) {
+    if (entry.sequence <= bucket.last + 1) {
+      // As when it was logged; the same goes for one that the checkpoint has.
       bucket.cutAfter(entry.sequence - 1);
-      bucket.append(entry);
+      if (entry.sequence > bucket.commitPoint) bucket.append(entry);
     }
     const known = Math.max(this.commitPoints.get(bucket.id) ?? 0, record.commitPoint);
     this.commitPoints.set(bucket.id, known);

@@ -317,6 +317,21 @@ describe('recovery', () => {
     expect(recovered({ ...meta, sequence: 6 })).toBe(6);
   });
 
+  test('what was cut off stays so, however far the checkpoint is by then', () => {
+    const rest = { version: 2, clockMs: 0, dedup: [], intents: [], decisions: [], causal: null };
+    const meta: BucketMeta = { sequence: 2, ballot: 5, life: 0, ...rest };
+    const lastAfter = (...later: LogRecord[]): number | undefined => {
+      const records = [entry(2, 'stale'), entry(3, 'stale'), ...later];
+      const recovery = new Recovery(new Map([[1, meta]]), null, new MapStore(), 1);
+      for (const [position, record] of records.entries()) recovery.scan(position, record);
+      for (const [position, record] of records.entries()) recovery.replay(position, record);
+      return recovery.finish().buckets.get(1)?.last;
+    };
+    expect(lastAfter({ type: 'cut', bucket: 1, sequence: 1 }, entry(2, 'new', 5))).toBe(2);
+    expect(lastAfter(entry(2, 'new', 5))).toBe(2);
+    expect(lastAfter(entry(2, 'new', 5), entry(3, 'next', 5))).toBe(3);
+  });
+
   test('deltas of the view follow each other, and a missing one is noticed', () => {
     const whole = viewOf(3, rowOf(3, [1, 2]), [1, 2]);
     const delta = (toEpoch: number): LogRecord => {

@@ -46,6 +46,7 @@ test.each(CASES)('seed %d: %s', (seed) => {
 const LOSSES: typeof CASES = [
   [72553, 'who left a bucket took what only it knew of others along'],
   [203174, 'a comparison left with one that had been away what all had deleted'],
+  [900456, 'a restart brought an entry back that had been cut off'],
   [201899, 'a tombstone waited for what had gone with a disk'],
 ];
 
