@@ -27,7 +27,14 @@ import {
   type ViewDelta,
   type ViewParameters,
 } from './view.js';
-import { learns, tidied, withAdmitted, withoutDown, withTarget } from './view-change.js';
+import {
+  isReplaceable,
+  learns,
+  tidied,
+  withAdmitted,
+  withoutDown,
+  withTarget,
+} from './view-change.js';
 
 export type { LeaderStatus } from './status.js';
 
@@ -366,10 +373,20 @@ export class ViewLeader {
     }
     if (down.length > 0) this.settleRows();
     if (brake === '') this.settleLinks(now);
-    for (const ordinal of replaced) {
-      this.setState(ordinal, MemberState.Replaced, `server ${ordinal} is replaced`);
+    this.replace(replaced, now);
+  }
+
+  private replace(servers: readonly Ordinal[], now: number): void {
+    if (servers.length === 0) return;
+    const { draft } = this;
+    const others = candidates(draft.members()).filter(({ ordinal }) => draft.isUp(ordinal));
+    const up = new Set(others.map(({ ordinal }) => ordinal));
+    const rows = draft.rows().map(([, row]) => row);
+    for (const server of servers) {
+      if (!isReplaceable(rows, server, up)) continue;
+      this.setState(server, MemberState.Replaced, `server ${server} is replaced`);
+      this.planMs = now;
     }
-    if (replaced.length > 0) this.planMs = now;
   }
 
   /** A replica with damaged records leaves the set, unless it is the last; it learns again (D7). */

@@ -24,6 +24,24 @@ export function withoutDown(row: BucketRow, isUp: IsUp): RowChange | null {
   return { replicas: up, target: row.target, floor: row.floor, sets: true };
 }
 
+/**
+ * Whether somebody who is up could take a copy in the place of `server`. Where all of them hold its
+ * buckets anyhow, its own copies are better than none: it is only waited for.
+ */
+export function isReplaceable(
+  rows: Iterable<Pick<BucketRow, 'target'>>,
+  server: Ordinal,
+  up: ReadonlySet<Ordinal>,
+): boolean {
+  let isWanted = false;
+  for (const { target } of rows) {
+    if (!target.includes(server)) continue;
+    isWanted = true;
+    if (target.filter((other) => up.has(other)).length < up.size) return true;
+  }
+  return !isWanted;
+}
+
 /** Whether a proposal to admit `server` to this row could be under way. */
 export function learns(row: BucketRow, server: Ordinal): boolean {
   return learnersOf(row).includes(server);

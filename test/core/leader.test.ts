@@ -130,6 +130,18 @@ describe('failure', () => {
     }
   });
 
+  test('it is only waited for while all others hold its buckets anyhow', () => {
+    const office = founded(3);
+    office.alive.delete(2);
+    office.pass(60_000);
+    expect(office.state(2)).toBe(MemberState.Down);
+    expect(office.view.rows.every(({ target }) => target.includes(2))).toBe(true);
+    office.register(4);
+    office.pass(1000);
+    expect(office.state(2)).toBe(MemberState.Replaced);
+    expect(office.view.rows.every(({ target }) => target.includes(4))).toBe(true);
+  });
+
   test('the last copies are never given up (D6)', () => {
     const office = founded(4);
     for (const server of [4, 3, 2]) {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { learnersOf } from '../../src/core/view.js';
+import { GIVEN_UP } from '../../src/core/leader.js';
+import { learnersOf, MemberState } from '../../src/core/view.js';
 import { founded } from './office.js';
 
 describe('drain', () => {
@@ -52,9 +53,51 @@ test('draining leaves enough replicas for writes', () => {
   three.alive.delete(3);
   three.pass(5000);
   expect(three.operator.drain('id 1', false)).toMatchObject({ ok: true });
+  expect(three.operator.remove('id 3', false)).toMatchObject({ ok: true });
   three.pass(40_000);
   expect(three.view.rows.every(({ target }) => target.length === 1)).toBe(true);
   expect(three.view.rows.every(({ replicas, floor }) => replicas.length >= floor)).toBe(true);
+});
+
+describe('a server that was given up', () => {
+  const withoutFourth = (acceptLoss: boolean): ReturnType<typeof founded> => {
+    const office = founded(4);
+    office.alive.delete(4);
+    office.pass(5000);
+    expect(office.operator.remove('id 4', acceptLoss)).toMatchObject({ ok: true, lost: 0 });
+    office.pass(500);
+    return office;
+  };
+
+  test('is not let in again, and not heard', () => {
+    const office = withoutFourth(true);
+    const { rows } = office.view;
+    expect(office.view.members.get(4)?.givenUp).toBeGreaterThan(0);
+    const answer = office.register(4, { incarnation: 2 });
+    expect(answer).toMatchObject({ ok: false, code: GIVEN_UP });
+    expect(answer.ok ? '' : answer.message).toMatch(/data is kept.*another data directory/);
+    office.beat(4, 1);
+    expect(office.sent.at(-1)).toMatchObject({ to: 4, message: { code: 'REGISTER_AGAIN' } });
+    office.pass(1000);
+    expect(office.state(4)).toBe(MemberState.Replaced);
+    expect(office.view.rows).toEqual(rows);
+  });
+
+  test('stays so when it is removed again, and over a restart of the view leader', () => {
+    const office = withoutFourth(true);
+    const { givenUp } = office.view.members.get(4)!;
+    office.operator.remove('id 4', true);
+    office.pass(500);
+    expect(office.view.members.get(4)?.givenUp).toBe(givenUp);
+    expect(office.restart().register(4, { incarnation: 3 })).toMatchObject({ code: GIVEN_UP });
+  });
+
+  test('may come back when no loss was accepted', () => {
+    const office = withoutFourth(false);
+    expect(office.register(4, { incarnation: 2 })).toMatchObject({ ok: true, ordinal: 4 });
+    office.pass(1000);
+    expect(office.state(4)).toBe(MemberState.Up);
+  });
 });
 
 describe('a rebalance', () => {
@@ -101,7 +144,9 @@ describe('a preview', () => {
 test('cancelling does not keep a server from getting back what it lost', () => {
   const office = founded(3);
   office.alive.delete(3);
-  office.pass(40_000);
+  office.pass(5000);
+  office.operator.remove('id 3', false);
+  office.pass(1000);
   expect(office.view.rows.every(({ target }) => target.length === 2)).toBe(true);
   office.alive.set(3, 1);
   office.pass(100);
