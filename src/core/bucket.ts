@@ -33,7 +33,7 @@ export class Bucket {
   blurredUpTo: Sequence = 0;
   readonly prepared = new PrepareList(0);
   /** See `BucketMeta`. */
-  private bornOf = 0;
+  life = 0;
   /** The clock at the commit point. */
   private committedMs = 0;
   readonly dedup = new DedupTable();
@@ -52,10 +52,6 @@ export class Bucket {
    */
   get clockMs(): number {
     return Math.max(this.committedMs, this.prepared.get(this.last)?.atMs ?? 0);
-  }
-
-  get life(): number {
-    return this.bornOf;
   }
 
   get commitPoint(): Sequence {
@@ -162,7 +158,7 @@ export class Bucket {
       // The prepared tail may have given out higher versions; replaying it gives them again.
       version: this.version,
       clockMs: this.committedMs,
-      life: this.bornOf,
+      life: this.life,
       dedup: this.dedup.rows(),
       intents: Array.from(this.intents.values()),
       decisions: Array.from(this.decisions.values()),
@@ -178,7 +174,7 @@ export class Bucket {
     this.matched = this.commitPoint;
     this.dedup.load(meta?.dedup ?? []);
     this.committedMs = meta?.clockMs ?? 0;
-    this.bornOf = meta?.life ?? 0;
+    this.life = meta?.life ?? 0;
     this.intents.clear();
     this.decisions.clear();
     for (const entry of meta?.intents ?? []) {

@@ -1,7 +1,8 @@
 import { CausalBucket, type CausalChange, latest, metaOf } from './causal-bucket.js';
 import { CausalGossip, holdersOf } from './causal-gossip.js';
 import { CausalGraves } from './causal-graves.js';
-import { CausalAck, CausalBehind, type CausalMessage, CausalPush } from './causal-message.js';
+import { CausalLearners } from './causal-learners.js';
+import { CausalAck, type CausalMessage, CausalPush } from './causal-message.js';
 import {
   type CausalRecord,
   causalHalf,
@@ -61,8 +62,7 @@ export class Causal {
   private readonly dedup = new DedupTable();
   private readonly reads: CausalReads;
   private readonly graves: CausalGraves;
-  /** Of learners: what they must know before they are admitted. */
-  private readonly needs = new Map<string, Vector>();
+  private readonly learners: CausalLearners;
   /** Buckets of which a holder may not know all that we do, or knows more. */
   private readonly uneven = new Set<BucketId>();
   /** Of those that lack something: what was known when it was looked at last. */
@@ -85,6 +85,7 @@ export class Causal {
     this.durableNumber = recovered.number;
     this.toldMs = host.now;
     this.gossip = new CausalGossip(host, this.buckets, () => this.durableNumber);
+    this.learners = new CausalLearners(host, this.gossip);
     this.sync = new CausalSync(host, {
       clock: () => this.clock,
       change: (bucket, change) => this.change(bucket, change),
@@ -275,17 +276,13 @@ export class Causal {
     return false;
   }
 
-  /** Whether the learner has what this primary had when the learner came; if not, it is told. */
+  /** Whether the learner has what this primary had when the learner came. */
   isReady(id: BucketId, learner: Ordinal): boolean {
     const bucket = this.buckets.get(id);
     if (bucket === undefined || (bucket.empty && bucket.former.size === 0)) return true;
-    const name = `${id}/${learner}`;
-    const need = this.needs.get(name) ?? new Map(bucket.known);
-    this.needs.set(name, need);
-    if (covers(this.gossip.knownBy(id, learner), need)) return true;
-    this.uneven.add(id);
-    this.host.send(learner, new CausalBehind(id));
-    return false;
+    const isReady = this.learners.isReady(bucket, learner);
+    if (!isReady) this.uneven.add(id);
+    return isReady;
   }
 
   /** What is known of the bucket. */
@@ -520,7 +517,7 @@ export class Causal {
     }
     for (const server of [...before, ...holders]) {
       const stays = before.has(server) && holders.has(server) && !row.replicas.includes(server);
-      if (!stays) this.needs.delete(`${bucket.id}/${server}`);
+      if (!stays) this.learners.forget(bucket.id, server);
     }
     this.sync.stop(bucket.id);
     this.graves.reconsider(bucket.id);

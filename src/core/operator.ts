@@ -1,8 +1,8 @@
-import { replicasWanted } from './pools.js';
 import type { CountedChange } from './counted-change.js';
 import type { Draft } from './draft.js';
 import type { BucketId, Ordinal } from './ids.js';
 import { LEAST_MEMBERS } from './policy-shards.js';
+import { replicasWanted } from './pools.js';
 import { shardMembers } from './shards.js';
 import { candidates, learnersOf, type Member, MemberState } from './view.js';
 import { withTarget } from './view-change.js';

@@ -77,7 +77,10 @@ class ServerProcess {
   private driver: Driver | null = null;
   private network: PeerNetwork | null = null;
   private link: LeaderLink | null = null;
-  private readonly door = new Door(() => this.storage.identity.clusterId);
+  private readonly door = new Door(
+    () => this.storage.identity,
+    (peer) => this.network?.retry(peer),
+  );
   private serving = false;
   private damages = 0;
   private differences = 0;

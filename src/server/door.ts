@@ -14,18 +14,21 @@ import type { Driver } from './driver.js';
 export class Door implements OperationSink, PeerSink {
   private driver: Driver | null = null;
 
-  constructor(private readonly belongsTo: () => string) {}
+  constructor(
+    private readonly identity: () => { readonly clusterId: string; readonly ordinal: Ordinal },
+    readonly greet: (from: Ordinal) => void,
+  ) {}
 
   open(driver: Driver): void {
     this.driver = driver;
   }
 
   get clusterId(): string {
-    return this.belongsTo();
+    return this.identity().clusterId;
   }
 
   get self(): Ordinal {
-    return this.driver?.machine.self ?? 0;
+    return this.identity().ordinal;
   }
 
   /** The view held; null before there is one. */

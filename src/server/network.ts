@@ -29,6 +29,11 @@ export class PeerNetwork implements Network {
     link.send(message);
   }
 
+  /** The server has just connected to this one. */
+  retry(to: Ordinal): void {
+    this.links.get(to)?.retry();
+  }
+
   toLeader(message: LeaderMessage): void {
     this.leader(message);
   }

@@ -76,6 +76,15 @@ export class PeerLink {
     this.client.close();
   }
 
+  /** The peer has just reached us: it can be reached, whatever came of the last attempt. */
+  retry(): void {
+    const channel = this.client.getChannel();
+    if (this.closed || channel.getConnectivityState(false) === connectivityState.READY) return;
+    this.reconnect();
+    this.retryMs = 0;
+    this.client.getChannel().getConnectivityState(true);
+  }
+
   private flush(): void {
     const messages = this.gathered;
     this.gathered = [];
@@ -111,10 +120,16 @@ export class PeerLink {
     this.stream?.cancel();
     this.stream = null;
     if (state === connectivityState.CONNECTING && now - this.attemptMs > ATTEMPT_MS) {
-      this.client.close();
-      this.client = this.connect();
+      this.reconnect();
     }
     return true;
+  }
+
+  private reconnect(): void {
+    this.stream?.cancel();
+    this.stream = null;
+    this.client.close();
+    this.client = this.connect();
   }
 
   private open(): ClientWritableStream<SendRequest> | null {
@@ -143,6 +158,8 @@ export interface PeerSink {
   readonly clusterId: string;
   /** 0 until it is known. */
   readonly self: Ordinal;
+  /** The peer has just connected. */
+  readonly greet?: (from: Ordinal) => void;
   receive(from: Ordinal, messages: readonly PeerMessage[]): void;
 }
 
@@ -173,6 +190,7 @@ export function servePeer(
         return;
       }
       ({ from } = frame);
+      sink.greet?.(from);
     }
     try {
       sink.receive(from, frame.messages.map(peerMessageFromWire));
