@@ -7,8 +7,8 @@ import { type BucketMeta, type PeerMessage, SnapshotAck, SnapshotChunk } from '.
 import { sizeOf, type StoredRecord } from '../core/operation.js';
 import { DEFAULT_ENGINE_SETTINGS, Engine } from '../storage/engine.js';
 import { PeerLink, type PeerSink, servePeer } from '../transport/link.js';
+import { PEER_METHODS, type PeerHandlers } from '../transport/methods.js';
 import { Listener } from '../transport/server.js';
-import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
 
 const CLUSTER = 'bare';
 const BUCKETS = 1024;
@@ -40,8 +40,8 @@ export async function measureBare(records: number, valueBytes: number): Promise<
   });
   const sender = new Bare((message) => link.send(message), chunksOf(records, valueBytes));
   const back = new Listener([]);
-  const service: PeerServiceServer = { send: (call, done) => servePeer(call, done, sender) };
-  back.server.addService(PeerServiceService, service);
+  const service: PeerHandlers = { send: (call, done) => servePeer(call, done, sender) };
+  back.server.addService(PEER_METHODS, service);
   const link = new PeerLink(address, { clusterId: CLUSTER, from: 1, incarnation: 1 }, 0);
   try {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- no window
@@ -139,8 +139,8 @@ async function receive(clusterId: string): Promise<void> {
       for (const message of messages) if (message.type === 'snapshotChunk') void take(message);
     },
   };
-  const service: PeerServiceServer = { send: (call, done) => servePeer(call, done, sink) };
-  listener.server.addService(PeerServiceService, service);
+  const service: PeerHandlers = { send: (call, done) => servePeer(call, done, sink) };
+  listener.server.addService(PEER_METHODS, service);
   parentPort?.once('message', (back: string) => {
     link = new PeerLink(back, { clusterId, from: 2, incarnation: 1 }, 0);
   });

@@ -215,12 +215,14 @@ export class Workload {
     );
     const call = this.history.begin(client, operation, performance.now());
     return new Promise((resolve) => {
-      this.router.submit(operation, (result) => {
-        if (number > 0) numbering.settle(number);
-        const outcome = outcomeOf(result.code);
-        const failedRead = call.isRead && outcome !== 'ok';
-        this.history.finish(call, failedRead ? 'nothing' : outcome, result, performance.now());
-        resolve(call);
+      this.router.submit(operation, {
+        done: (result) => {
+          if (number > 0) numbering.settle(number);
+          const outcome = outcomeOf(result.code);
+          const failedRead = call.isRead && outcome !== 'ok';
+          this.history.finish(call, failedRead ? 'nothing' : outcome, result, performance.now());
+          resolve(call);
+        },
       });
     });
   }

@@ -406,9 +406,11 @@ export class KvsClient {
         reject(KvsError.ofCode(problem.code, problem.detail));
         return;
       }
-      this.router.submit(operation, (result) => {
-        this.settle(operation);
-        resolve(result);
+      this.router.submit(operation, {
+        done: (result) => {
+          this.settle(operation);
+          resolve(result);
+        },
       });
     });
   }

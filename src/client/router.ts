@@ -5,14 +5,13 @@ import {
   NO_RECORDS,
   type Operation,
   OperationKind,
-  readdressed,
   Result,
 } from '../core/operation.js';
 import { Mode, namespaceOf } from '../core/namespace.js';
 import { bucketOf } from '../core/pools.js';
 import { Code, CODES } from '../core/refusal.js';
 import { MemberState, type View } from '../core/view.js';
-import { FrameClient } from '../transport/stream.js';
+import { type Asker, FrameClient, type LinkBroken } from '../transport/stream.js';
 
 /** An attempt that is silent for this long is doubled by another one. */
 const ATTEMPT_MS = 1000;
@@ -22,26 +21,50 @@ const ANSWER_MS = 100;
 const AVOID_MS = 2000;
 const BACKOFF_MS = { least: 25, most: 400 } as const;
 
-/** One operation until its outcome is told. */
-interface Call {
-  readonly operation: Operation;
-  readonly deadlineMs: number;
-  readonly done: (result: Result) => void;
-  attempts: number;
+/** Hears the outcome of an operation, once. */
+export interface Outcome {
+  done(result: Result): void;
+}
+
+/** One operation until its outcome is told, and the one that hears of its attempts. */
+class Call implements Asker {
+  attempts = 0;
   /** Attempts that were not answered. */
-  open: number;
+  open = 0;
   /** An attempt may have taken effect, or may still. */
-  uncertain: boolean;
-  attemptMs: number;
+  uncertain = false;
   /** Where the last attempt went. */
-  address: string;
+  address = '';
   /** When to try again; Infinity while an attempt is open. */
-  retryMs: number;
+  retryMs = 0;
   /** A final refusal that waits for the other open attempts: one of them may say otherwise. */
-  refusal: Result | null;
+  refusal: Result | null = null;
   /** Why the last attempt that was answered was refused. */
-  lastSaid: string;
-  finished: boolean;
+  lastSaid = '';
+  finished = false;
+
+  constructor(
+    readonly operation: Operation,
+    readonly outcome: Outcome,
+    readonly deadlineMs: number,
+    public attemptMs: number,
+    private readonly router: CallKeeper,
+  ) {}
+
+  onResult(result: Result): void {
+    this.open -= 1;
+    this.router.onResult(this, result);
+  }
+
+  onBroken({ sent }: LinkBroken): void {
+    this.open -= 1;
+    this.router.onBroken(this, sent);
+  }
+}
+
+interface CallKeeper {
+  onResult(call: Call, result: Result): void;
+  onBroken(call: Call, sent: boolean): void;
 }
 
 /** Where the router gets its view, and what it tells when that seems old. */
@@ -56,7 +79,7 @@ export interface Views {
  * it is answered or its time is over (D4). What it reports: done, not done, or unknown; "not done"
  * only when no attempt can have taken effect.
  */
-export class Router {
+export class Router implements CallKeeper {
   private readonly links = new Map<string, FrameClient>();
   private readonly calls = new Set<Call>();
   private sweeper: NodeJS.Timeout | null = null;
@@ -72,23 +95,9 @@ export class Router {
     private readonly doors: readonly string[],
   ) {}
 
-  /** `done` is called once, with the outcome. */
-  submit(operation: Operation, done: (result: Result) => void): void {
+  submit(operation: Operation, outcome: Outcome): void {
     const now = performance.now();
-    const call: Call = {
-      operation,
-      deadlineMs: now + operation.timeoutMs,
-      done,
-      attempts: 0,
-      open: 0,
-      uncertain: false,
-      attemptMs: now,
-      address: '',
-      retryMs: 0,
-      refusal: null,
-      lastSaid: '',
-      finished: false,
-    };
+    const call = new Call(operation, outcome, now + operation.timeoutMs, now, this);
     this.calls.add(call);
     this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS);
     this.attempt(call, now);
@@ -119,16 +128,13 @@ export class Router {
     const spare = view !== null && isCausal(call.operation, view) ? ANSWER_MS : 0;
     const left = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
     const epoch = view?.rows[bucket]?.epoch ?? 0;
-    const operation = readdressed(call.operation, epoch, left, 0);
-    this.link(address).submit(operation, (answer) => {
-      call.open -= 1;
-      if (answer instanceof Result) this.onResult(call, answer, address);
-      else this.onBroken(call, answer.sent);
-    });
+    this.link(address).submit(call.operation, call, epoch, left);
   }
 
-  private onResult(call: Call, result: Result, address: string): void {
-    if (result.epoch > (this.views.view?.epoch ?? 0)) this.views.newer(result.epoch, address);
+  onResult(call: Call, result: Result): void {
+    if (result.epoch > (this.views.view?.epoch ?? 0)) {
+      this.views.newer(result.epoch, call.address);
+    }
     if (call.finished) return;
     const { retryable, noEffect } = CODES[result.code];
     if (result.code === Code.Ok) {
@@ -141,7 +147,7 @@ export class Router {
     this.goOn(call);
   }
 
-  private onBroken(call: Call, sent: boolean): void {
+  onBroken(call: Call, sent: boolean): void {
     if (sent) call.uncertain = true;
     this.broken.set(call.address, performance.now() + AVOID_MS);
     if (!call.finished) this.goOn(call);
@@ -187,7 +193,7 @@ export class Router {
     if (call.finished) return;
     call.finished = true;
     this.calls.delete(call);
-    call.done(result);
+    call.outcome.done(result);
   }
 
   /**

@@ -11,12 +11,11 @@ import { deferred } from '../transport/deferred.js';
 import { HttpListener } from '../transport/http.js';
 import { servePeer } from '../transport/link.js';
 import type { Logger } from '../transport/log.js';
+import { KEY_VALUE_METHODS, PEER_METHODS, type PeerHandlers } from '../transport/methods.js';
 import { Listener } from '../transport/server.js';
 import { viewToWire } from '../wire/convert-view.js';
-import { KeyValueServiceService } from '../wire/gen/kvs/v1/kv.js';
 import { LeaderServiceService } from '../wire/gen/kvs/v1/leader.js';
 import type { View as WireView } from '../wire/gen/kvs/v1/view.js';
-import { type PeerServiceServer, PeerServiceService } from '../wire/gen/kvs/v1/peer.js';
 import { Door } from './door.js';
 import { Driver, monotonicMs } from './driver.js';
 import { leaderRelay } from './leader-relay.js';
@@ -242,9 +241,9 @@ class ServerProcess {
 
   private addServices(): void {
     const { server } = this.listener;
-    server.addService(KeyValueServiceService, keyValueService(this.door));
-    const peer: PeerServiceServer = { send: (call, done) => servePeer(call, done, this.door) };
-    server.addService(PeerServiceService, peer);
+    server.addService(KEY_VALUE_METHODS, keyValueService(this.door));
+    const peer: PeerHandlers = { send: (call, done) => servePeer(call, done, this.door) };
+    server.addService(PEER_METHODS, peer);
     server.addService(
       LeaderServiceService,
       leaderRelay(() => this.link?.leader ?? null),

@@ -4,7 +4,7 @@ import { NO_RECORDS, type Operation, Result } from '../core/operation.js';
 import { Code } from '../core/refusal.js';
 import type { View } from '../core/view.js';
 import type { PeerSink } from '../transport/link.js';
-import type { OperationSink } from '../transport/stream.js';
+import type { Answers, OperationSink } from '../transport/stream.js';
 import type { Driver } from './driver.js';
 
 /**
@@ -36,13 +36,15 @@ export class Door implements OperationSink, PeerSink {
     return this.driver?.machine.view ?? null;
   }
 
-  submit(operation: Operation, answer: (result: Result) => void): void {
+  submit(operations: readonly Operation[], ids: readonly number[], answers: Answers): void {
     if (this.driver !== null) {
-      this.driver.submit(operation, answer);
+      this.driver.submit(operations, ids, answers);
       return;
     }
     const detail = 'this server is starting: it waits for its view leader';
-    answer(new Result(Code.Unavailable, false, null, 0, 0, 0, 0, 0, detail, NO_RECORDS, false, 0));
+    const code = Code.Unavailable;
+    const refusal = new Result(code, false, null, 0, 0, 0, 0, 0, detail, NO_RECORDS, false, 0);
+    for (const id of ids) answers.answer(id, refusal);
   }
 
   /** What arrives too early is lost; the protocol says it again. */

@@ -17,6 +17,7 @@ import type { Recovered } from '../core/recovery.js';
 import { Code } from '../core/refusal.js';
 import { StorageServer } from '../core/server.js';
 import type { Storage } from '../storage/storage.js';
+import type { Answers } from '../transport/stream.js';
 
 const TICK_MS = 20;
 const CHECKPOINT_BYTES = 64 * 1024 * 1024;
@@ -30,8 +31,26 @@ const OVERLAY_BYTES = 256 * 1024 * 1024;
 export interface Network {
   send(to: Ordinal, message: PeerMessage): void;
   toLeader(message: LeaderMessage): void;
+  /** What was sent so far leaves now. */
+  flush(): void;
   /** Hand an operation to another server; null when the link to it broke. */
   forward(to: Ordinal, operation: Operation, done: (result: Result | null) => void): void;
+}
+
+/** Where the answer to a request goes. */
+class Pending {
+  constructor(
+    readonly answers: Answers,
+    readonly id: number,
+  ) {}
+}
+
+/** What waits for the same group of the log. */
+class Held {
+  readonly to: Ordinal[] = [];
+  readonly messages: (PeerMessage | SelfMessage)[] = [];
+
+  constructor(readonly group: number) {}
 }
 
 /** Monotonic milliseconds. */
@@ -46,8 +65,10 @@ export function monotonicMs(): number {
  */
 export class Driver implements Outbox {
   readonly machine: StorageServer;
-  private readonly requests = new Map<number, (result: Result) => void>();
+  private readonly requests = new Map<number, Pending>();
   private nextRequest = 1;
+  /** What waits for the newest group of the log; an older one has a notice of its own. */
+  private held: Held | null = null;
   private flushing = false;
   private running = false;
   /** Inputs that arose while the machine was taking a step. */
@@ -105,15 +126,20 @@ export class Driver implements Outbox {
     this.run((now) => this.machine.peer(0, update, now, this));
   }
 
-  /** One client operation; `answer` is called exactly once, maybe at once. */
-  submit(operation: Operation, answer: (result: Result) => void): void {
+  /** Client operations that came together; each is answered exactly once, maybe at once. */
+  submit(operations: readonly Operation[], ids: readonly number[], answers: Answers): void {
     if (this.storage.store.overlayBytes > OVERLAY_BYTES) {
-      answer(this.refusal(Code.Overloaded, 'the disk is behind: too much waits to be written'));
+      const why = 'the disk is behind: too much waits to be written';
+      for (const id of ids) answers.answer(id, this.refusal(Code.Overloaded, why));
       return;
     }
-    const request = this.nextRequest++;
-    this.requests.set(request, answer);
-    this.run((now) => this.machine.submit(request, operation, now, this));
+    this.run((now) => {
+      for (let index = 0; index < operations.length; index += 1) {
+        const request = this.nextRequest++;
+        this.requests.set(request, new Pending(answers, ids[index]!));
+        this.machine.submit(request, operations[index]!, now, this);
+      }
+    });
   }
 
   /** Operations not answered yet. */
@@ -132,12 +158,37 @@ export class Driver implements Outbox {
   }
 
   sendAfter(to: Ordinal, message: PeerMessage | SelfMessage): void {
-    this.storage.whenDurable(() => {
-      if (this.stopped) return;
-      if (to === this.machine.self) {
-        this.run((now) => this.machine.durable(message, now, this));
-      } else this.network.send(to, message as PeerMessage);
+    const group = this.storage.pendingGroup;
+    if (group === 0) {
+      this.later.push((now) => this.say(to, message, now));
+      return;
+    }
+    let { held } = this;
+    if (held?.group !== group) {
+      const opened = new Held(group);
+      held = opened;
+      this.held = opened;
+      this.storage.whenDurable(() => this.deliver(opened));
+    }
+    held.to.push(to);
+    held.messages.push(message);
+  }
+
+  /** The records before these messages are durable. */
+  private deliver(held: Held): void {
+    if (this.held === held) this.held = null;
+    if (this.stopped) return;
+    this.run((now) => {
+      const { to, messages } = held;
+      for (let index = 0; index < to.length; index += 1)
+        this.say(to[index]!, messages[index]!, now);
     });
+    this.network.flush();
+  }
+
+  private say(to: Ordinal, message: PeerMessage | SelfMessage, now: number): void {
+    if (to === this.machine.self) this.machine.durable(message, now, this);
+    else this.network.send(to, message as PeerMessage);
   }
 
   toLeader(message: LeaderMessage): void {
@@ -145,9 +196,10 @@ export class Driver implements Outbox {
   }
 
   answer(request: number, result: Result): void {
-    const tell = this.requests.get(request);
+    const pending = this.requests.get(request);
+    if (pending === undefined) return;
     this.requests.delete(request);
-    tell?.(result);
+    pending.answers.answer(pending.id, result);
   }
 
   forward(to: Ordinal, request: number, operation: Operation): void {
@@ -263,6 +315,7 @@ export class Driver implements Outbox {
     this.later.push((now) => this.machine.flush(now, this));
     // What the end of a batch gives rise to is the next batch; on its own it is none.
     if (this.drain() > 1) this.endBatchSoon();
+    this.network.flush();
   }
 
   private tick(): void {

@@ -44,12 +44,13 @@ export class Gateway {
     answer: (result: Result) => void,
   ): void {
     const left = Math.max(1, Math.round(deadlineMs - monotonicMs()));
-    this.sink.submit(readdressed(operation, 0, left, 0), (result) => {
+    const onAnswer = (_: number, result: Result): void => {
       const { retryable, noEffect } = CODES[result.code];
       const unsure = uncertain || !noEffect;
       if (retryable && monotonicMs() + RETRY_MS < deadlineMs) {
         setTimeout(() => this.attempt(operation, deadlineMs, unsure, answer), RETRY_MS);
       } else answer(uncertain ? afterDoubt(operation, result) : result);
-    });
+    };
+    this.sink.submit([readdressed(operation, 0, left, 0)], [0], { answer: onAnswer });
   }
 }

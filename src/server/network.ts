@@ -1,6 +1,6 @@
 import type { Ordinal } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
-import { type Operation, Result } from '../core/operation.js';
+import type { Operation, Result } from '../core/operation.js';
 import type { View } from '../core/view.js';
 import { PeerLink, type Sender } from '../transport/link.js';
 import { FrameClient } from '../transport/stream.js';
@@ -29,6 +29,10 @@ export class PeerNetwork implements Network {
     link.send(message);
   }
 
+  flush(): void {
+    for (const link of this.links.values()) link.flush();
+  }
+
   /** The server has just connected to this one. */
   retry(to: Ordinal): void {
     this.links.get(to)?.retry();
@@ -50,7 +54,7 @@ export class PeerNetwork implements Network {
       door = { address, frames: new FrameClient(address) };
       this.doors.set(to, door);
     }
-    door.frames.submit(operation, (answer) => done(answer instanceof Result ? answer : null));
+    door.frames.submit(operation, { onResult: done, onBroken: () => done(null) });
   }
 
   close(): void {

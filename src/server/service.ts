@@ -2,12 +2,12 @@ import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 
 import { ConditionKind, Operation, OperationKind, type Result } from '../core/operation.js';
 import { Code, LIMITS } from '../core/refusal.js';
-import { serveExchange } from '../transport/stream.js';
+import type { KeyValueHandlers } from '../transport/methods.js';
+import { ExchangeServer } from '../transport/stream.js';
 import { serviceError } from '../transport/status.js';
 import { asBuffer, toBinary, WireError } from '../wire/binary.js';
 import { conditionFromWire, recordToWire, writeFromWire } from '../wire/convert-operation.js';
 import { viewToWire } from '../wire/convert-view.js';
-import type { KeyValueServiceServer } from '../wire/gen/kvs/v1/kv.js';
 import type { Door } from './door.js';
 import { Gateway } from './gateway.js';
 
@@ -20,7 +20,7 @@ interface Numbered {
 }
 
 /** The key-value service: frames for the library, unary calls for everyone else. */
-export function keyValueService(door: Door): KeyValueServiceServer {
+export function keyValueService(door: Door): KeyValueHandlers {
   const gateway = new Gateway(door);
   const place = (result: Result): { epoch: number; bucket: number; server: string } => ({
     epoch: result.epoch,
@@ -54,7 +54,7 @@ export function keyValueService(door: Door): KeyValueServiceServer {
     return { client: toBinary(client), clientSequence, settledBelow: 0 };
   };
   return {
-    exchange: (call) => serveExchange(call, door),
+    exchange: (call) => void new ExchangeServer(call, door),
     get: (call, done) =>
       serve(
         call,

@@ -1,12 +1,22 @@
 import type { Buffer } from 'node:buffer';
+import { constants, writevSync } from 'node:fs';
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-/** What the log needs of an open file; node's `FileHandle` is one. */
-export type LogFile = Pick<
+/** What the log needs of an open file. What was written is durable when the call returns. */
+export interface LogFile extends Pick<
   FileHandle,
-  'writev' | 'read' | 'sync' | 'datasync' | 'truncate' | 'stat' | 'close'
->;
+  'writev' | 'read' | 'sync' | 'truncate' | 'stat' | 'close'
+> {
+  /** Blocks. How many bytes were written. */
+  writevNow(buffers: readonly Buffer[], offset: number): number;
+}
+
+/** One call writes and flushes: half the processor time of two (O_DSYNC, open(2)). */
+const FLAGS = {
+  'r+': constants.O_RDWR | constants.O_DSYNC,
+  'wx+': constants.O_RDWR | constants.O_DSYNC | constants.O_CREAT | constants.O_EXCL,
+} as const;
 
 /** The file operations of the log, as a port, so that tests can make them fail. */
 export interface LogFiles {
@@ -20,7 +30,13 @@ export interface LogFiles {
 }
 
 export const realFiles: LogFiles = {
-  open: (path, flags) => open(path, flags),
+  open: async (path, flags) => {
+    const handle = await open(path, FLAGS[flags]);
+    return Object.assign(handle, {
+      writevNow: (buffers: readonly Buffer[], offset: number) =>
+        writevSync(handle.fd, buffers, offset),
+    });
+  },
   makeDirectory: async (path) => {
     await mkdir(path, { recursive: true });
   },
@@ -50,6 +66,12 @@ export async function writeFully(
     at += bytesWritten;
     left = without(left, bytesWritten);
   }
+}
+
+/** The same, and blocks. */
+export function writeFullyNow(file: LogFile, bytes: Buffer, offset: number): void {
+  let done = 0;
+  while (done < bytes.length) done += file.writevNow([bytes.subarray(done)], offset + done);
 }
 
 function without(buffers: readonly Buffer[], bytes: number): Buffer[] {

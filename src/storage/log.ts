@@ -5,7 +5,8 @@ import type { BucketId, Sequence } from '../core/ids.js';
 import type { LogRecord } from '../core/outbox.js';
 import { ByteWriter } from './bytes.js';
 import { checksum } from './checksum.js';
-import { realFiles, writeFully } from './files.js';
+import { FlushPace } from './flush-pace.js';
+import { realFiles, writeFully, writeFullyNow } from './files.js';
 import type { LogFiles } from './files.js';
 import { LogIndex } from './log-index.js';
 import { LogReader } from './log-reader.js';
@@ -35,6 +36,8 @@ export interface LogPorts {
 
 /** A flush into blocks that were written before needs no change of the file's metadata. */
 const ZEROS = Buffer.alloc(1024 * 1024);
+/** So far ahead of the records the segment is written with zeros, beside the groups. */
+const AHEAD_BYTES = 4 * ZEROS.length;
 const CATCH_UP_WINDOW_BYTES = 64 * 1024;
 const REPLAY_WINDOW_BYTES = 4 * 1024 * 1024;
 
@@ -52,10 +55,18 @@ export class Log {
   private nextCallbacks: (() => void)[] = [];
   private callbacks: (() => void)[] = [];
   private notifying = false;
-  private flushing: Promise<void> | null = null;
+  /** A group is being written, or will be at the end of this turn of the event loop. */
+  private busy = false;
+  /** Called when nothing is left to be written, or nothing will be any more. */
+  private onIdle: (() => void)[] = [];
   private failed = false;
+  /** Groups that were taken to be written, ever. */
+  private groupsTaken = 0;
+  private readonly pace = new FlushPace();
   /** Bytes of the last segment that were written before, with records or zeros. */
   private touched: number;
+  /** Zeros are being written from `touched` on; no record may go there meanwhile. */
+  private filling: Promise<void> | null = null;
 
   private constructor(
     private readonly directory: string,
@@ -103,10 +114,13 @@ export class Log {
     out.patchU32(at + 12, checksum(payload, mark));
     this.index.note(headOf(record), this.end);
     this.end += out.at - at;
-    // At the end of this turn of the event loop, so that one group holds all that came in with it.
-    this.flushing ??= new Promise<void>((resolve) => {
-      setImmediate(() => resolve(this.flushGroups()));
-    });
+    this.schedule();
+  }
+
+  /** Number of the group whose end makes everything appended so far durable; 0: it is. */
+  get pendingGroup(): number {
+    if (this.gathering.at > 0) return this.groupsTaken + 1;
+    return this.durableEnd < this.end ? this.groupsTaken : 0;
   }
 
   /**
@@ -174,7 +188,8 @@ export class Log {
 
   /** Makes everything appended durable, then closes the files. */
   async close(): Promise<void> {
-    await this.flushing;
+    if (this.busy) await new Promise<void>((resolve) => this.onIdle.push(resolve));
+    await this.filling;
     for (const segment of this.segments) await segment.file.close();
   }
 
@@ -190,43 +205,98 @@ export class Log {
     return new LogReader(segmentAt, windowBytes);
   }
 
-  private async flushGroups(): Promise<void> {
-    while (this.gathering.at > 0 && !this.failed) {
-      [this.gathering, this.writing] = [this.writing, this.gathering];
-      this.callbacks = this.nextCallbacks;
-      this.nextCallbacks = [];
-      const groupEnd = this.end;
-      try {
-        await this.writeGroup(this.writing.written());
-      } catch (error) {
-        this.fail(toError(error));
-        return;
-      }
-      this.last.end = groupEnd;
-      this.durableEnd = groupEnd;
-      this.writing.at = 0;
-      this.notify();
-    }
-    this.flushing = null;
+  /**
+   * A turn of the event loop gathers, and what it has to say to others leaves before the group is
+   * written: a flush may block, and theirs runs beside ours.
+   */
+  private schedule(): void {
+    if (this.busy) return;
+    this.busy = true;
+    setImmediate(() => setImmediate(() => this.writeGroup()));
   }
 
-  private async writeGroup(group: Buffer): Promise<void> {
-    let offset = SEGMENT_HEADER_BYTES + this.last.end - this.last.base;
-    if (offset + group.length > this.last.capacity) {
-      const capacity = Math.max(this.settings.segmentBytes, SEGMENT_HEADER_BYTES + group.length);
-      this.segments.push(await createSegment(this.files, this.directory, this.last, capacity));
-      offset = SEGMENT_HEADER_BYTES;
-      this.touched = offset;
+  private writeGroup(): void {
+    [this.gathering, this.writing] = [this.writing, this.gathering];
+    this.callbacks = this.nextCallbacks;
+    this.nextCallbacks = [];
+    this.groupsTaken += 1;
+    const groupEnd = this.end;
+    const group = this.writing.written();
+    const offset = SEGMENT_HEADER_BYTES + this.last.end - this.last.base;
+    const startMs = performance.now();
+    if (offset + group.length > this.touched || !this.pace.mayBlock(group.length)) {
+      void this.writeInPool(group, offset, groupEnd, startMs);
+      return;
     }
-    const { file, capacity } = this.last;
-    const end = offset + group.length;
-    const buffers = [group];
-    if (end > this.touched) {
-      this.touched = Math.min(end + ZEROS.length, capacity);
-      if (this.touched > end) buffers.push(ZEROS.subarray(0, this.touched - end));
+    try {
+      writeFullyNow(this.last.file, group, offset);
+    } catch (error) {
+      this.fail(toError(error));
+      return;
     }
-    await writeFully(file, buffers, offset);
-    await file.datasync();
+    this.finish(groupEnd, startMs);
+  }
+
+  private async writeInPool(
+    group: Buffer,
+    offset: number,
+    groupEnd: number,
+    startMs: number,
+  ): Promise<void> {
+    try {
+      await this.filling;
+      let at = offset;
+      if (offset + group.length > this.last.capacity) {
+        const capacity = Math.max(this.settings.segmentBytes, SEGMENT_HEADER_BYTES + group.length);
+        this.segments.push(await createSegment(this.files, this.directory, this.last, capacity));
+        at = SEGMENT_HEADER_BYTES;
+        this.touched = at;
+      }
+      await writeFully(this.last.file, [group], at);
+      this.touched = Math.max(this.touched, at + group.length);
+    } catch (error) {
+      this.fail(toError(error));
+      return;
+    }
+    this.finish(groupEnd, startMs);
+  }
+
+  private finish(groupEnd: number, startMs: number): void {
+    this.pace.took(performance.now() - startMs);
+    this.last.end = groupEnd;
+    this.durableEnd = groupEnd;
+    this.writing.at = 0;
+    this.notify();
+    this.busy = false;
+    if (this.filling === null && this.zerosWanted > 0) this.filling = this.fill();
+    if (this.gathering.at > 0) this.schedule();
+    else this.wakeIdle();
+  }
+
+  /** How many zeros to write next; 0: there are enough. */
+  private get zerosWanted(): number {
+    const { last, touched } = this;
+    const end = SEGMENT_HEADER_BYTES + last.end - last.base;
+    if (this.failed || touched - end > AHEAD_BYTES) return 0;
+    return Math.min(ZEROS.length, last.capacity - touched);
+  }
+
+  /** Writes zeros ahead of the records, a piece at a time. */
+  private async fill(): Promise<void> {
+    try {
+      for (let size = this.zerosWanted; size > 0; size = this.zerosWanted) {
+        const { last, touched } = this;
+        await writeFully(last.file, [ZEROS.subarray(0, size)], touched);
+        if (this.last === last) this.touched = touched + size;
+      }
+    } catch {
+      // Nothing is lost: where the disk is full or broken, the next group finds out and says so.
+    }
+    this.filling = null;
+  }
+
+  private wakeIdle(): void {
+    for (const wake of this.onIdle.splice(0)) wake();
   }
 
   private notify(): void {
@@ -239,7 +309,10 @@ export class Log {
 
   /** A second flush may falsely succeed: nothing is tried again (design: Replication, 6). */
   private fail(cause: Error): void {
+    if (this.failed) return;
     this.failed = true;
+    this.busy = false;
+    this.wakeIdle();
     this.callbacks = [];
     this.nextCallbacks = [];
     const message =

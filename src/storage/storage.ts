@@ -121,6 +121,11 @@ export class Storage {
     this.log.whenDurable(callback);
   }
 
+  /** See `Log.pendingGroup`. */
+  get pendingGroup(): number {
+    return this.log.pendingGroup;
+  }
+
   /** See `Log.readEntries`: durable entries; null when they are not retained. */
   readEntries(bucket: BucketId, from: Sequence, limitBytes: number): Promise<Entry[] | null> {
     return this.log.readEntries(bucket, from, limitBytes);

@@ -1,8 +1,12 @@
+import { Buffer } from 'node:buffer';
+
 import {
+  Client,
   type ClientWritableStream,
   connectivityState,
   type sendUnaryData,
   type ServerReadableStream,
+  type ServiceError,
   status,
 } from '@grpc/grpc-js';
 
@@ -11,15 +15,14 @@ import { bytesOf } from '../core/causal-record.js';
 import type { Ordinal } from '../core/ids.js';
 import type { PeerMessage } from '../core/message.js';
 import { WireError } from '../wire/binary.js';
-import { peerMessageFromWire, peerMessageToWire } from '../wire/convert-peer.js';
-import { PeerServiceClient, type SendRequest, type SendResponse } from '../wire/gen/kvs/v1/peer.js';
+import { SendRequest, type SendResponse } from '../wire/gen/kvs/v1/peer.js';
+import { HotWriter } from '../wire/hot-writer.js';
+import { readPeerRequest, type RequestHead, writePeerMessage } from '../wire/peer-frame.js';
 import { channelOptions, insecure } from './channel.js';
+import { STREAM_LIMITS } from './limits.js';
+import { SEND } from './methods.js';
+import { Outflow } from './outflow.js';
 
-/** Frames larger than this are split. */
-const FRAME_MESSAGES = 512;
-const FRAME_BYTES = 4 * 1024 * 1024;
-/** What may wait for a peer that does not read; beyond that messages are dropped (and resent). */
-const BUFFER_BYTES = 64 * 1024 * 1024;
 const RECONNECT_MS = { least: 50, most: 500 } as const;
 /** Messages wait so long for a connection; later ones are dropped: the protocol sends again. */
 const PATIENCE_MS = 250;
@@ -38,8 +41,10 @@ export interface Sender {
  * frame. A broken stream loses messages; the protocol resends what matters.
  */
 export class PeerLink {
-  private client: PeerServiceClient;
-  private stream: ClientWritableStream<SendRequest> | null = null;
+  private client: Client;
+  private stream: ClientWritableStream<Buffer> | null = null;
+  private outflow: Outflow | null = null;
+  private readonly out = new HotWriter();
   private gathered: PeerMessage[] = [];
   private scheduled = false;
   private closed = false;
@@ -85,23 +90,44 @@ export class PeerLink {
     this.client.getChannel().getConnectivityState(true);
   }
 
-  private flush(): void {
-    const messages = this.gathered;
-    this.gathered = [];
-    if (messages.length === 0 || this.closed || this.isAlone()) return;
-    this.stream ??= this.open();
-    if (this.stream === null || this.stream.writableLength > BUFFER_BYTES) return;
-    for (let start = 0; start < messages.length;) {
-      const end = frameEnd(messages, start);
-      const frame = messages.slice(start, end).map(peerMessageToWire);
-      this.stream.write({ clusterId: '', from: 0, incarnation: 0, to: 0, messages: frame });
-      start = end;
+  /** What was gathered leaves now, unless enough is on its way already. */
+  flush(): void {
+    if (this.gathered.length === 0) return;
+    if (this.closed || this.isAlone() || (this.stream ?? this.open()) === null) {
+      this.gathered = [];
+      return;
     }
+    const { outflow, gathered } = this;
+    let start = 0;
+    while (start < gathered.length && outflow?.room === true) {
+      start = this.writeFrame(outflow, start);
+    }
+    this.gathered = start === gathered.length ? [] : gathered.slice(start);
+    if (this.gathered.length > 0 && this.isTooMuch()) this.gathered = [];
   }
 
-  private connect(): PeerServiceClient {
+  /** Writes a frame of the messages from `start` on; where the next one begins. */
+  private writeFrame(outflow: Outflow, start: number): number {
+    const { gathered, out } = this;
+    const end = Math.min(gathered.length, start + STREAM_LIMITS.frameCount);
+    let at = start;
+    for (; at < end && out.at < STREAM_LIMITS.frameBytes; at += 1) {
+      writePeerMessage(out, gathered[at]!);
+    }
+    outflow.write(out.take());
+    return at;
+  }
+
+  /** More than may wait for a peer that does not read: dropped, and sent again if it matters. */
+  private isTooMuch(): boolean {
+    let bytes = 0;
+    for (const message of this.gathered) bytes += weight(message);
+    return bytes > STREAM_LIMITS.waitingBytes;
+  }
+
+  private connect(): Client {
     this.attemptMs = performance.now();
-    return new PeerServiceClient(this.address, insecure(), channelOptions());
+    return new Client(this.address, insecure(), channelOptions());
   }
 
   /**
@@ -117,36 +143,55 @@ export class PeerLink {
     }
     this.aloneMs ??= now;
     if (now - this.aloneMs < PATIENCE_MS) return false;
-    this.stream?.cancel();
-    this.stream = null;
+    this.drop();
     if (state === connectivityState.CONNECTING && now - this.attemptMs > ATTEMPT_MS) {
       this.reconnect();
     }
     return true;
   }
 
-  private reconnect(): void {
+  private drop(): void {
     this.stream?.cancel();
     this.stream = null;
+    this.outflow = null;
+  }
+
+  private reconnect(): void {
+    this.drop();
     this.client.close();
     this.client = this.connect();
   }
 
-  private open(): ClientWritableStream<SendRequest> | null {
+  private open(): ClientWritableStream<Buffer> | null {
     if (performance.now() < this.retryMs) return null;
-    const stream = this.client.send((error) => {
+    const { path, requestSerialize, responseDeserialize } = SEND;
+    const ended = (error: ServiceError | null): void => {
       if (this.stream !== stream) return;
       this.stream = null;
+      this.outflow = null;
       if (error === null) return;
       this.failures += 1;
       const { least, most } = RECONNECT_MS;
       const pause = Math.min(most, least * 2 ** Math.min(this.failures - 1, 8));
       this.retryMs = performance.now() + pause * (0.5 + Math.random() / 2);
-    });
+    };
+    const stream = this.client.makeClientStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      ended,
+    );
     stream.on('error', () => undefined);
-    stream.write({ ...this.sender, to: this.to, messages: [] });
-    stream.once('drain', () => {
-      this.failures = 0;
+    const head = { ...this.sender, to: this.to, messages: [] };
+    stream.write(
+      Buffer.from(SendRequest.encode(SendRequest.fromPartial(head)).finish()),
+      (error?: unknown) => {
+        if (this.stream === stream && !error) this.failures = 0;
+      },
+    );
+    this.stream = stream;
+    this.outflow = new Outflow(stream, () => {
+      if (this.stream === stream) this.flush();
     });
     return stream;
   }
@@ -165,7 +210,7 @@ export interface PeerSink {
 
 /** The receiving end. A peer of another cluster is refused, and one that means another server. */
 export function servePeer(
-  call: ServerReadableStream<SendRequest, SendResponse>,
+  call: ServerReadableStream<Buffer, SendResponse>,
   done: sendUnaryData<SendResponse>,
   sink: PeerSink,
 ): void {
@@ -176,24 +221,27 @@ export function servePeer(
     open = false;
     done({ code, details });
   };
-  call.on('data', (frame: SendRequest) => {
-    if (!open) return;
-    if (from === 0) {
-      if (frame.clusterId !== sink.clusterId || frame.from === 0) {
-        const details = `this server belongs to cluster ${sink.clusterId}, not ${frame.clusterId}`;
-        refuse(status.FAILED_PRECONDITION, details);
-        return;
-      }
-      if (frame.to !== 0 && frame.to !== sink.self) {
-        const details = `this is server ${sink.self}, not ${frame.to}`;
-        refuse(status.FAILED_PRECONDITION, details);
-        return;
-      }
-      ({ from } = frame);
-      sink.greet?.(from);
+  const accept = (head: RequestHead | null): boolean => {
+    const { clusterId = '', to = 0 } = head ?? {};
+    if (clusterId !== sink.clusterId || head === null || head.from === 0) {
+      const details = `this server belongs to cluster ${sink.clusterId}, not ${clusterId}`;
+      refuse(status.FAILED_PRECONDITION, details);
+      return false;
     }
+    if (to !== 0 && to !== sink.self) {
+      refuse(status.FAILED_PRECONDITION, `this is server ${sink.self}, not ${to}`);
+      return false;
+    }
+    ({ from } = head);
+    sink.greet?.(from);
+    return true;
+  };
+  call.on('data', (frame: Buffer) => {
+    if (!open) return;
     try {
-      sink.receive(from, frame.messages.map(peerMessageFromWire));
+      const { head, messages } = readPeerRequest(frame);
+      if (from === 0 && !accept(head)) return;
+      sink.receive(from, messages);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       refuse(status.INVALID_ARGUMENT, error.message);
@@ -210,22 +258,12 @@ export function servePeer(
   call.on('error', close);
 }
 
-function frameEnd(messages: readonly PeerMessage[], start: number): number {
-  let end = start;
-  let bytes = 0;
-  while (end < messages.length && end - start < FRAME_MESSAGES && bytes < FRAME_BYTES) {
-    bytes += weight(messages[end]);
-    end += 1;
-  }
-  return end;
-}
-
 /** Roughly the bytes of a message. */
-function weight(message: PeerMessage | undefined): number {
-  if (message?.type === 'prepare') {
+function weight(message: PeerMessage): number {
+  if (message.type === 'prepare') {
     return message.entries.reduce((sum, { value }) => sum + 100 + (value?.length ?? 0), 50);
   }
-  if (message !== undefined && isCausal(message)) {
+  if (isCausal(message)) {
     const {
       records = [],
       stamps = [],
@@ -235,7 +273,7 @@ function weight(message: PeerMessage | undefined): number {
     const named = 50 * (stamps.length + wanted.length + gone.length);
     return records.reduce((sum, record) => sum + bytesOf(record), 100 + named);
   }
-  if (message?.type === 'snapshotChunk') {
+  if (message.type === 'snapshotChunk') {
     return message.records.reduce((sum, { value }) => sum + 100 + value.length, 50);
   }
   return 100;

@@ -1,34 +1,28 @@
+import type { Buffer } from 'node:buffer';
+
 import {
+  Client,
   type ClientDuplexStream,
   type ServerDuplexStream,
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
 
-import type { ClientId } from '../core/ids.js';
+import type { Epoch } from '../core/ids.js';
 import type { Operation, Result } from '../core/operation.js';
-import { fromBinary, toBinary, WireError } from '../wire/binary.js';
+import { WireError } from '../wire/binary.js';
 import {
-  operationFromWire,
-  operationToWire,
-  resultFromWire,
-  resultToWire,
-} from '../wire/convert-operation.js';
-import {
-  type ExchangeRequest,
-  type ExchangeResponse,
-  KeyValueServiceClient,
-  type OperationResult,
-} from '../wire/gen/kvs/v1/kv.js';
+  beginRequest,
+  readRequest,
+  readResponse,
+  writeOperation,
+  writeResult,
+} from '../wire/frame.js';
+import { HotWriter } from '../wire/hot-writer.js';
 import { channelOptions, insecure, whenConnected } from './channel.js';
-
-/** Operations one stream may have unanswered; more wait in the sender (U3). */
-const OUTSTANDING = 16_384;
-/** Operations and bytes of one frame. */
-const FRAME_OPERATIONS = 1024;
-const FRAME_BYTES = 1024 * 1024;
-/** Answers a client leaves unread before it is cut off, in bytes. */
-const UNREAD_BYTES = 64 * 1024 * 1024;
+import { STREAM_LIMITS } from './limits.js';
+import { EXCHANGE } from './methods.js';
+import { Outflow } from './outflow.js';
 
 /** The link broke before the answer came. `sent` false: the operation never left this process. */
 export interface LinkBroken {
@@ -36,11 +30,20 @@ export interface LinkBroken {
   readonly why: string;
 }
 
-type Done = (answer: Result | LinkBroken) => void;
+/** Hears what became of an operation that was given to a `FrameClient`; told once. */
+export interface Asker {
+  onResult(result: Result): void;
+  onBroken(broken: LinkBroken): void;
+}
 
-interface Queued {
-  readonly operation: Operation;
-  readonly done: Done;
+/** An operation that waits for its frame, with what is this attempt's own. */
+class Queued {
+  constructor(
+    readonly operation: Operation,
+    readonly asker: Asker,
+    readonly bucketEpoch: Epoch,
+    readonly timeoutMs: number,
+  ) {}
 }
 
 /**
@@ -48,22 +51,28 @@ interface Queued {
  * loop share a frame. No promise per operation.
  */
 export class FrameClient {
-  private readonly client: KeyValueServiceClient;
-  private stream: ClientDuplexStream<ExchangeRequest, ExchangeResponse> | null = null;
-  private readonly waiting = new Map<number, Done>();
+  private readonly client: Client;
+  private stream: ClientDuplexStream<Buffer, Buffer> | null = null;
+  private outflow: Outflow | null = null;
+  private readonly out = new HotWriter();
+  private readonly waiting = new Map<number, Asker>();
   private queue: Queued[] = [];
   private nextId = 1;
   private scheduled = false;
-  private blocked = false;
   private connecting = false;
   private closed = false;
 
   constructor(private readonly address: string) {
-    this.client = new KeyValueServiceClient(address, insecure(), channelOptions());
+    this.client = new Client(address, insecure(), channelOptions());
   }
 
-  submit(operation: Operation, done: Done): void {
-    this.queue.push({ operation, done });
+  submit(
+    operation: Operation,
+    asker: Asker,
+    bucketEpoch = operation.bucketEpoch,
+    timeoutMs = operation.timeoutMs,
+  ): void {
+    this.queue.push(new Queued(operation, asker, bucketEpoch, timeoutMs));
     this.schedule();
   }
 
@@ -84,13 +93,14 @@ export class FrameClient {
   }
 
   private flush(): void {
-    if (this.stream === null) {
+    const { outflow } = this;
+    if (outflow === null) {
       this.connect();
       return;
     }
-    while (this.queue.length > 0 && !this.blocked && this.waiting.size < OUTSTANDING) {
-      const frame = this.takeFrame();
-      this.blocked = !this.stream.write(frame);
+    const { outstanding } = STREAM_LIMITS;
+    while (this.queue.length > 0 && outflow.room && this.waiting.size < outstanding) {
+      outflow.write(this.takeFrame());
     }
   }
 
@@ -102,62 +112,66 @@ export class FrameClient {
       this.connecting = false;
       if (this.closed) return;
       if (connected) {
-        this.stream = this.open();
+        this.open();
         this.flush();
       } else this.breakAll(`no connection to ${this.address}`);
     });
   }
 
   /** The longest run of queued operations of one client that fits into a frame. */
-  private takeFrame(): ExchangeRequest {
-    const client = this.queue[0]?.operation.client ?? '';
-    const operations = [];
+  private takeFrame(): Buffer {
+    const { queue, out } = this;
+    const client = queue[0]?.operation.client ?? '';
+    let count = 0;
     let settledBelow = 0;
-    let bytes = 0;
-    for (const { operation, done } of this.queue) {
-      if (operation.client !== client || operations.length >= FRAME_OPERATIONS) break;
-      if (bytes > FRAME_BYTES) break;
-      const id = this.nextId++;
-      this.waiting.set(id, done);
-      operations.push(operationToWire(operation, id));
-      settledBelow = Math.max(settledBelow, operation.settledBelow);
-      bytes += size(operation);
+    const most = Math.min(queue.length, STREAM_LIMITS.frameCount);
+    for (; count < most; count += 1) {
+      const operation = queue[count]?.operation;
+      if (operation?.client !== client) break;
+      if (operation.settledBelow > settledBelow) ({ settledBelow } = operation);
     }
-    this.queue = this.queue.slice(operations.length);
-    return { client: fromBinary(client), settledBelow, operations };
+    beginRequest(out, client, settledBelow);
+    let taken = 0;
+    for (; taken < count && out.at < STREAM_LIMITS.frameBytes; taken += 1) {
+      const { operation, asker, bucketEpoch, timeoutMs } = queue[taken]!;
+      const id = this.nextId++;
+      this.waiting.set(id, asker);
+      writeOperation(out, operation, id, bucketEpoch, timeoutMs);
+    }
+    this.queue = taken === queue.length ? [] : queue.slice(taken);
+    return out.take();
   }
 
-  private open(): ClientDuplexStream<ExchangeRequest, ExchangeResponse> {
-    const stream = this.client.exchange();
-    stream.on('data', ({ results }: ExchangeResponse) => {
-      for (const result of results) this.onResult(result);
-      if (this.queue.length > 0) this.schedule();
+  private open(): void {
+    const { path, requestSerialize, responseDeserialize } = EXCHANGE;
+    const stream = this.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    this.stream = stream;
+    this.outflow = new Outflow(stream, () => {
+      if (this.stream === stream && this.queue.length > 0) this.flush();
     });
-    stream.on('drain', () => {
-      this.blocked = false;
-      this.flush();
-    });
+    const take = (result: Result, id: number): void => {
+      const asker = this.waiting.get(id);
+      this.waiting.delete(id);
+      asker?.onResult(result);
+    };
     const broken = (why: string): void => {
       if (this.stream !== stream) return;
       this.stream = null;
-      this.blocked = false;
+      this.outflow = null;
       this.breakAll(why);
     };
+    stream.on('data', (frame: Buffer) => {
+      try {
+        readResponse(frame, take);
+      } catch (error) {
+        if (!(error instanceof WireError)) throw error;
+        stream.cancel();
+        broken(error.message);
+      }
+      if (this.queue.length > 0) this.schedule();
+    });
     stream.on('error', (error: ServiceError) => broken(error.details));
     stream.on('end', () => broken('the server closed the stream'));
-    return stream;
-  }
-
-  private onResult(wire: OperationResult): void {
-    const done = this.waiting.get(wire.id);
-    if (done === undefined) return;
-    this.waiting.delete(wire.id);
-    try {
-      done(resultFromWire(wire));
-    } catch (error) {
-      if (!(error instanceof WireError)) throw error;
-      done({ sent: true, why: error.message });
-    }
   }
 
   private breakAll(why: string): void {
@@ -165,77 +179,116 @@ export class FrameClient {
     const unsent = this.queue;
     this.waiting.clear();
     this.queue = [];
-    for (const done of sent) done({ sent: true, why });
-    for (const { done } of unsent) done({ sent: false, why });
+    for (const asker of sent) asker.onBroken({ sent: true, why });
+    for (const { asker } of unsent) asker.onBroken({ sent: false, why });
   }
 }
 
-/** What a server does with the operations of a stream. `answer` is called once for each. */
+/** Takes the answers to operations, under the ids that they were submitted with. */
+export interface Answers {
+  answer(id: number, result: Result): void;
+}
+
+/** What a server does with the operations of a frame: each is answered once, maybe at once. */
 export interface OperationSink {
-  submit(operation: Operation, answer: (result: Result) => void): void;
+  submit(operations: readonly Operation[], ids: readonly number[], answers: Answers): void;
 }
 
 /**
  * The receiving end: a frame is handed on in one pass, and the answers of one turn of the event
- * loop share a frame. A client that does not read is cut off at its budget.
+ * loop share a frame. Of a client that does not read nothing more is read, and what it has asked
+ * already may fill its budget; beyond that it is cut off.
  */
-export function serveExchange(
-  call: ServerDuplexStream<ExchangeRequest, ExchangeResponse>,
-  sink: OperationSink,
-): void {
-  let open = true;
-  let outstanding = 0;
-  let results: OperationResult[] = [];
-  const cut = (code: status, details: string): void => {
-    if (!open) return;
-    open = false;
-    call.emit('error', { code, details });
-  };
-  const flush = (): void => {
-    const frame = results;
-    results = [];
-    if (!open || frame.length === 0) return;
-    call.write({ results: frame });
-    if (call.writableLength > UNREAD_BYTES) {
-      cut(status.RESOURCE_EXHAUSTED, 'the answers on this stream are not read');
+export class ExchangeServer implements Answers {
+  private open = true;
+  private outstanding = 0;
+  private scheduled = false;
+  private readonly out = new HotWriter();
+  private readonly outflow: Outflow;
+
+  constructor(
+    private readonly call: ServerDuplexStream<Buffer, Buffer>,
+    private readonly sink: OperationSink,
+  ) {
+    this.outflow = new Outflow(call, () => {
+      if (this.out.at > 0) this.flush();
+      this.resume();
+    });
+    call.on('data', (frame: Buffer) => this.onFrame(frame));
+    call.on('end', () => {
+      this.flushAll();
+      this.open = false;
+      call.end();
+    });
+    const close = (): void => {
+      this.open = false;
+    };
+    call.on('cancelled', close);
+    call.on('error', close);
+  }
+
+  answer(id: number, result: Result): void {
+    this.outstanding -= 1;
+    if (!this.open) return;
+    writeResult(this.out, result, id);
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(() => {
+        this.scheduled = false;
+        this.flush();
+      });
     }
-  };
-  const answer = (id: number, result: Result): void => {
-    outstanding -= 1;
-    if (results.length === 0) setImmediate(flush);
-    results.push(resultToWire(result, id));
-    if (call.isPaused() && outstanding < OUTSTANDING) call.resume();
-  };
-  call.on('data', (frame: ExchangeRequest) => {
-    if (!open) return;
+    if (this.unread > STREAM_LIMITS.waitingBytes) {
+      this.cut(status.RESOURCE_EXHAUSTED, 'the answers on this stream are not read');
+    }
+  }
+
+  private onFrame(frame: Buffer): void {
+    if (!this.open) return;
+    const operations: Operation[] = [];
+    const ids: number[] = [];
     try {
-      const client: ClientId = toBinary(frame.client);
-      for (const operation of frame.operations) {
-        const { id } = operation;
-        const asked = operationFromWire(operation, client, frame.settledBelow);
-        outstanding += 1;
-        sink.submit(asked, (result) => answer(id, result));
-      }
+      readRequest(frame, (operation, id) => {
+        operations.push(operation);
+        ids.push(id);
+      });
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
-      cut(status.INVALID_ARGUMENT, error.message);
+      this.cut(status.INVALID_ARGUMENT, error.message);
+      return;
     }
-    if (outstanding >= OUTSTANDING) call.pause();
-  });
-  const close = (): void => {
-    open = false;
-  };
-  call.on('end', () => {
-    flush();
-    close();
-    call.end();
-  });
-  call.on('cancelled', close);
-  call.on('error', close);
-}
+    this.outstanding += operations.length;
+    this.sink.submit(operations, ids, this);
+    if (this.isFull()) this.call.pause();
+  }
 
-function size(operation: Operation): number {
-  let bytes = operation.key.length + (operation.value?.length ?? 0);
-  for (const { key, value } of operation.writes ?? []) bytes += key.length + (value?.length ?? 0);
-  return bytes;
+  private flush(): void {
+    if (!this.open || this.out.at === 0 || !this.outflow.room) return;
+    this.outflow.write(this.out.take());
+    this.resume();
+  }
+
+  /** What there is to say leaves at once, however much is on its way. */
+  private flushAll(): void {
+    if (this.open && this.out.at > 0) this.call.write(this.out.take());
+  }
+
+  private resume(): void {
+    if (this.call.isPaused() && !this.isFull()) this.call.resume();
+  }
+
+  private get unread(): number {
+    return this.out.at + this.outflow.bytes;
+  }
+
+  private isFull(): boolean {
+    const { outstanding, pausedBytes } = STREAM_LIMITS;
+    return this.outstanding >= outstanding || this.unread > pausedBytes;
+  }
+
+  private cut(code: status, details: string): void {
+    if (!this.open) return;
+    this.open = false;
+    this.call.emit('error', { code, details });
+  }
 }

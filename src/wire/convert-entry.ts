@@ -49,7 +49,7 @@ export function entryFromWire(entry: wire.Entry): Entry {
   );
 }
 
-function bodyToWire(body: TransactionBody): wire.TransactionBody {
+export function bodyToWire(body: TransactionBody): wire.TransactionBody {
   return {
     coordinatorBucket: body.coordinatorBucket,
     participants: [...body.participants],

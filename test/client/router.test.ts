@@ -11,11 +11,8 @@ import {
 import { Code } from '../../src/core/refusal.js';
 import type { View } from '../../src/core/view.js';
 import { Listener } from '../../src/transport/server.js';
-import { serveExchange } from '../../src/transport/stream.js';
-import {
-  type KeyValueServiceServer,
-  KeyValueServiceService,
-} from '../../src/wire/gen/kvs/v1/kv.js';
+import { KEY_VALUE_METHODS, type KeyValueHandlers } from '../../src/transport/methods.js';
+import { ExchangeServer } from '../../src/transport/stream.js';
 import { rowOf, viewOf } from '../core/cluster.js';
 
 const undo: (() => unknown)[] = [];
@@ -30,9 +27,16 @@ type Serve = (operation: Operation, answer: (result: Result) => void) => void;
 async function serverOf(serve: Serve): Promise<string> {
   const listener = new Listener([]);
   undo.push(() => listener.server.forceShutdown());
-  listener.server.addService(KeyValueServiceService, {
-    exchange: (call) => serveExchange(call, { submit: serve }),
-  } as Partial<KeyValueServiceServer> as KeyValueServiceServer);
+  listener.server.addService(KEY_VALUE_METHODS, {
+    exchange: (call) =>
+      new ExchangeServer(call, {
+        submit: (operations, ids, answers) => {
+          for (const [at, operation] of operations.entries()) {
+            serve(operation, (result) => answers.answer(ids[at]!, result));
+          }
+        },
+      }),
+  } as Partial<KeyValueHandlers> as KeyValueHandlers);
   return listener.listen('127.0.0.1:0');
 }
 
@@ -77,7 +81,7 @@ function within(operation: Operation, timeoutMs: number): Operation {
 }
 
 function ask(router: Router, operation: Operation): Promise<Result> {
-  return new Promise((resolve) => router.submit(operation, resolve));
+  return new Promise((resolve) => router.submit(operation, { done: resolve }));
 }
 
 describe('the router', () => {

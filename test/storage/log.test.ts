@@ -72,11 +72,21 @@ class CountingFiles implements LogFiles {
 
   async open(path: string, flags: 'r+' | 'wx+'): Promise<LogFile> {
     const file = await realFiles.open(path, flags);
-    const datasync = file.datasync.bind(file);
-    file.datasync = async () => {
+    const { writevNow } = file;
+    const writev = file.writev.bind(file);
+    const count = (): void => {
       this.flushes++;
-      if (this.failFlush) throw new Error('EIO: i/o error, fdatasync');
-      await datasync();
+      if (this.failFlush) throw new Error('EIO: i/o error, writev');
+    };
+    file.writev = async (buffers, offset) => {
+      // Zeros ahead of the records are not counted.
+      const bytes = buffers as readonly Buffer[];
+      if (bytes.some((buffer) => buffer.some((byte) => byte !== 0))) count();
+      return writev(buffers, offset);
+    };
+    file.writevNow = (buffers, offset) => {
+      count();
+      return writevNow(buffers, offset);
     };
     return file;
   }
@@ -87,6 +97,7 @@ describe('appending', () => {
     const files = new CountingFiles();
     const directory = await temporaryDirectory();
     const log = await Log.open(directory, SETTINGS, { onFatal: noFatal, files });
+    files.flushes = 0;
     for (let sequence = 1; sequence <= 100; sequence++) log.append(logged(1, sequence));
     await durable(log);
     expect(files.flushes).toBe(1);
@@ -117,6 +128,7 @@ describe('appending', () => {
     const errors: StorageError[] = [];
     const onFatal = (error: StorageError): unknown => errors.push(error);
     const log = await Log.open(await temporaryDirectory(), SETTINGS, { onFatal, files });
+    files.flushes = 0;
     await append(log, logged(1, 1));
     let reported = 0;
     files.failFlush = true;

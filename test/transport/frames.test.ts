@@ -9,16 +9,19 @@ import { Beacon, type PeerMessage } from '../../src/core/message.js';
 import { Code } from '../../src/core/refusal.js';
 import { PeerLink, servePeer } from '../../src/transport/link.js';
 import { Listener } from '../../src/transport/server.js';
-import { FrameClient, type LinkBroken, serveExchange } from '../../src/transport/stream.js';
 import {
-  type KeyValueServiceServer,
-  KeyValueServiceService,
-} from '../../src/wire/gen/kvs/v1/kv.js';
+  KEY_VALUE_METHODS,
+  type KeyValueHandlers,
+  PEER_METHODS,
+  type PeerHandlers,
+} from '../../src/transport/methods.js';
 import {
-  PeerServiceClient,
-  type PeerServiceServer,
-  PeerServiceService,
-} from '../../src/wire/gen/kvs/v1/peer.js';
+  ExchangeServer,
+  FrameClient,
+  type LinkBroken,
+  type OperationSink,
+} from '../../src/transport/stream.js';
+import { PeerServiceClient } from '../../src/wire/gen/kvs/v1/peer.js';
 
 const undo: (() => unknown)[] = [];
 
@@ -59,13 +62,24 @@ function exchange(
   onFrame: () => void = () => undefined,
 ): (listener: Listener) => void {
   return ({ server }) => {
-    server.addService(KeyValueServiceService, {
+    server.addService(KEY_VALUE_METHODS, {
       exchange: (call) => {
         call.on('data', onFrame);
-        serveExchange(call, { submit: serve });
+        const sink: OperationSink = {
+          submit: (operations, ids, answers) => {
+            for (const [at, operation] of operations.entries()) {
+              serve(operation, (result) => answers.answer(ids[at]!, result));
+            }
+          },
+        };
+        return new ExchangeServer(call, sink);
       },
-    } as Partial<KeyValueServiceServer> as KeyValueServiceServer);
+    } as Partial<KeyValueHandlers> as KeyValueHandlers);
   };
+}
+
+function ask(client: FrameClient, operation: Operation): Promise<Result | LinkBroken> {
+  return new Promise((done) => client.submit(operation, { onResult: done, onBroken: done }));
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -84,7 +98,7 @@ describe('operations', () => {
     const address = await listen(exchange(serve, () => (frames += 1)));
     const client = clientOf(address);
     const asked = Array.from({ length: 100 }, (_, index) => {
-      return new Promise<Result | LinkBroken>((done) => client.submit(get(String(index)), done));
+      return ask(client, get(String(index)));
     });
     const answers = await Promise.all(asked);
     expect(answers.map((answer) => (answer instanceof Result ? answer.version : -1))).toEqual(
@@ -95,7 +109,7 @@ describe('operations', () => {
 
   test('without a server end as never sent, or as sent when the link broke after that', async () => {
     const nobody = clientOf('127.0.0.1:1');
-    const refused = await new Promise<Result | LinkBroken>((done) => nobody.submit(get('k'), done));
+    const refused = await ask(nobody, get('k'));
     expect(refused).toEqual({ sent: false, why: 'no connection to 127.0.0.1:1' });
 
     const listener = new Listener([]);
@@ -103,7 +117,7 @@ describe('operations', () => {
     let arrived = false;
     exchange(() => (arrived = true))(listener);
     const client = clientOf(await listener.listen('127.0.0.1:0'));
-    const answer = new Promise<Result | LinkBroken>((done) => client.submit(get('k'), done));
+    const answer = ask(client, get('k'));
     await until(() => arrived);
     listener.server.forceShutdown();
     expect(await answer).toMatchObject({ sent: true });
@@ -120,7 +134,7 @@ describe('operations', () => {
       silent.close();
     });
     const client = new FrameClient(`127.0.0.1:${(silent.address() as AddressInfo).port}`);
-    const answer = new Promise<Result | LinkBroken>((done) => client.submit(get('k'), done));
+    const answer = ask(client, get('k'));
     await once(silent, 'connection');
     client.close();
     expect(await answer).toEqual({ sent: false, why: 'the link was closed' });
@@ -132,17 +146,15 @@ describe('operations', () => {
     exchange((_, answer) => answer(resultOf(1)))(first);
     const address = await first.listen('127.0.0.1:0');
     const client = clientOf(address);
-    const ask = (): Promise<Result | LinkBroken> =>
-      new Promise((done) => client.submit(get('k'), done));
-    expect(await ask()).toMatchObject({ version: 1 });
+    expect(await ask(client, get('k'))).toMatchObject({ version: 1 });
     first.server.forceShutdown();
-    await ask();
+    await ask(client, get('k'));
     await listen(
       exchange((_, answer) => answer(resultOf(2))),
       address,
     );
-    let answer = await ask();
-    while (!(answer instanceof Result)) answer = await ask();
+    let answer = await ask(client, get('k'));
+    while (!(answer instanceof Result)) answer = await ask(client, get('k'));
     expect(answer.version).toBe(2);
   });
 
@@ -156,16 +168,14 @@ describe('operations', () => {
     );
     const bad = clientOf(address);
     // A client id of the wrong length.
-    const broken = new Promise((done) => bad.submit(set('k', new Uint8Array(1)), done));
+    const broken = ask(bad, set('k', new Uint8Array(1)));
     expect(await broken).toMatchObject({ sent: true, why: expect.stringMatching(/16 bytes/) });
     const client = clientOf(address);
     const big = new Uint8Array(1024 * 1024);
     const { Set } = OperationKind;
     const id = '0123456789abcdef';
     const whole = new Operation(Set, 'k', big, 0, 0, id, 1, 0, null, 0, 0, 0, 1000, 0);
-    const answers = Array.from({ length: 8 }, () => {
-      return new Promise<Result | LinkBroken>((done) => client.submit(whole, done));
-    });
+    const answers = Array.from({ length: 8 }, () => ask(client, whole));
     for (const answer of await Promise.all(answers)) expect(answer).toBeInstanceOf(Result);
     expect(sizes).toEqual(Array.from({ length: 8 }, () => big.length));
   });
@@ -181,7 +191,7 @@ describe('messages between servers', () => {
 
   function peers(heard: Heard[], clusterId = 'cluster'): (listener: Listener) => void {
     return ({ server }) => {
-      const service: PeerServiceServer = {
+      const service: PeerHandlers = {
         send: (call, done) =>
           servePeer(call, done, {
             clusterId,
@@ -191,7 +201,7 @@ describe('messages between servers', () => {
             },
           }),
       };
-      server.addService(PeerServiceService, service);
+      server.addService(PEER_METHODS, service);
     };
   }
 

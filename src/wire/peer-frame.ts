@@ -1,0 +1,284 @@
+import type { Buffer } from 'node:buffer';
+
+import { Entry, EntryKind } from '../core/entry.js';
+import { type PeerMessage, Prepare, PrepareAck } from '../core/message.js';
+import { WireError } from './binary.js';
+import { bodyToWire, entryFromWire } from './convert-entry.js';
+import { peerMessageFromWire, peerMessageToWire } from './convert-peer.js';
+import * as wire from './gen/kvs/v1/peer.js';
+import { HotReader } from './hot-reader.js';
+import type { HotWriter } from './hot-writer.js';
+
+/**
+ * The messages of a `SendRequest` straight between bytes and core types, as declared in
+ * `proto/kvs/v1/peer.proto`: prepares of plain entries and their acknowledgements are written and
+ * read here, everything else by the generated code.
+ */
+
+/** Tags: field number times eight, plus the wire type (0 a number, 2 bytes). */
+const Tag = { messages: 34, prepare: 10, prepareAck: 18, entries: 58 } as const;
+/** Most that the fields other than key and value take. */
+const OVERHEAD_BYTES = 160;
+const ACK_BYTES = 26;
+const PREPARE_BYTES = 28;
+const ENTRY_BYTES = 58;
+const EMPTY_VALUE = new Uint8Array(0);
+
+/** Adds a message to a request. */
+export function writePeerMessage(out: HotWriter, message: PeerMessage): void {
+  if (message.type === 'prepare') writePrepare(out, message);
+  else if (message.type === 'prepareAck') writeAck(out, message);
+  else {
+    const bytes = wire.PeerMessage.encode(peerMessageToWire(message)).finish();
+    out.reserve(bytes.length + OVERHEAD_BYTES);
+    out.message(Tag.messages, bytes);
+  }
+}
+
+function writeAck(out: HotWriter, message: PrepareAck): void {
+  out.reserve(OVERHEAD_BYTES);
+  const outer = out.begin(Tag.messages, ACK_BYTES);
+  const inner = out.begin(Tag.prepareAck, ACK_BYTES);
+  out.number(8, message.bucket);
+  out.number(16, message.ballot);
+  out.number(24, message.upTo);
+  out.number(32, message.commitPoint);
+  out.end(inner, ACK_BYTES);
+  out.end(outer, ACK_BYTES);
+}
+
+function writePrepare(out: HotWriter, message: Prepare): void {
+  const { entries } = message;
+  let guess = PREPARE_BYTES;
+  for (const { key, value } of entries) guess += ENTRY_BYTES + key.length + (value?.length ?? 0);
+  out.reserve(OVERHEAD_BYTES);
+  const outer = out.begin(Tag.messages, guess);
+  const inner = out.begin(Tag.prepare, guess);
+  out.number(8, message.bucket);
+  out.number(16, message.ballot);
+  out.number(24, message.previousSequence);
+  out.number(32, message.previousBallot);
+  out.number(40, message.commitPoint);
+  out.boolean(48, message.settle);
+  for (const entry of entries) writeEntry(out, entry);
+  out.end(inner, guess);
+  out.end(outer, guess);
+}
+
+function writeEntry(out: HotWriter, entry: Entry): void {
+  const { key, client } = entry;
+  const value = entry.value ?? EMPTY_VALUE;
+  const guess = ENTRY_BYTES + key.length + value.length;
+  out.reserve(OVERHEAD_BYTES + key.length + value.length + client.length);
+  const start = out.begin(Tag.entries, guess);
+  out.number(8, entry.kind);
+  out.number(16, entry.sequence);
+  out.number(24, entry.ballot);
+  out.number(32, entry.version);
+  out.number(40, entry.atMs);
+  out.binary(50, client);
+  out.number(56, entry.clientSequence);
+  out.number(64, entry.settledBelow);
+  out.binary(74, key);
+  out.bytes(82, value);
+  if (entry.transaction !== null) {
+    const body = wire.TransactionBody.encode(bodyToWire(entry.transaction)).finish();
+    out.reserve(OVERHEAD_BYTES + body.length);
+    out.message(90, body);
+  }
+  out.number(96, entry.previous);
+  out.end(start, guess);
+}
+
+/** The head of a request: who sends, to whom. Messages are left out. */
+export type RequestHead = Pick<wire.SendRequest, 'clusterId' | 'from' | 'incarnation' | 'to'>;
+
+/** Where the head of a request is, if it has one, and its messages. Throws WireError. */
+export function readPeerRequest(bytes: Buffer): {
+  readonly head: RequestHead | null;
+  readonly messages: PeerMessage[];
+} {
+  const input = new HotReader(bytes);
+  const messages: PeerMessage[] = [];
+  let hasHead = false;
+  while (input.at < bytes.length) {
+    const tag = input.varint();
+    if (tag === Tag.messages) {
+      input.end = input.lengthEnd();
+      messages.push(readMessage(input));
+      input.end = bytes.length;
+    } else {
+      hasHead = true;
+      input.skip(tag);
+    }
+  }
+  return { head: hasHead ? wire.SendRequest.decode(bytes) : null, messages };
+}
+
+function readMessage(input: HotReader): PeerMessage {
+  const { at, end } = input;
+  const tag = input.varint();
+  if (tag === Tag.prepare || tag === Tag.prepareAck) {
+    const inner = input.lengthEnd();
+    // Of several kinds in one message the last one counts: a case for the generated code.
+    const message =
+      inner !== end ? null : tag === Tag.prepare ? readPrepare(input) : readAck(input);
+    if (message !== null) return message;
+  }
+  input.at = end;
+  return peerMessageFromWire(wire.PeerMessage.decode(input.buffer.subarray(at, end)));
+}
+
+function readAck(input: HotReader): PrepareAck | null {
+  let bucket = 0;
+  let ballot = 0;
+  let upTo = 0;
+  let commitPoint = 0;
+  while (input.at < input.end) {
+    switch (input.varint()) {
+      case 8:
+        bucket = input.varint();
+        break;
+      case 16:
+        ballot = input.varint();
+        break;
+      case 24:
+        upTo = input.varint();
+        break;
+      case 32:
+        commitPoint = input.varint();
+        break;
+      default:
+        return null;
+    }
+  }
+  return new PrepareAck(bucket, ballot, upTo, commitPoint);
+}
+
+function readPrepare(input: HotReader): Prepare | null {
+  const { end } = input;
+  let bucket = 0;
+  let ballot = 0;
+  let previousSequence = 0;
+  let previousBallot = 0;
+  let commitPoint = 0;
+  let settle = false;
+  const entries: Entry[] = [];
+  while (input.at < end) {
+    switch (input.varint()) {
+      case 8:
+        bucket = input.varint();
+        break;
+      case 16:
+        ballot = input.varint();
+        break;
+      case 24:
+        previousSequence = input.varint();
+        break;
+      case 32:
+        previousBallot = input.varint();
+        break;
+      case 40:
+        commitPoint = input.varint();
+        break;
+      case 48:
+        settle = input.varint() !== 0;
+        break;
+      case Tag.entries:
+        input.end = input.lengthEnd();
+        entries.push(readEntry(input));
+        input.end = end;
+        break;
+      default:
+        return null;
+    }
+  }
+  let sequence = previousSequence;
+  for (const entry of entries) {
+    sequence += 1;
+    if (entry.sequence === sequence) continue;
+    throw new WireError(`entry ${entry.sequence} stands where ${sequence} belongs`);
+  }
+  return new Prepare(
+    bucket,
+    ballot,
+    previousSequence,
+    previousBallot,
+    commitPoint,
+    settle,
+    entries,
+  );
+}
+
+function readEntry(input: HotReader): Entry {
+  const { at: start, end } = input;
+  let kind = 0;
+  let sequence = 0;
+  let ballot = 0;
+  let version = 0;
+  let previous = 0;
+  let atMs = 0;
+  let client = '';
+  let clientSequence = 0;
+  let settledBelow = 0;
+  let key = '';
+  let value: Uint8Array = EMPTY_VALUE;
+  let isPlain = true;
+  while (input.at < end && isPlain) {
+    switch (input.varint()) {
+      case 8:
+        kind = input.varint();
+        break;
+      case 16:
+        sequence = input.varint();
+        break;
+      case 24:
+        ballot = input.varint();
+        break;
+      case 32:
+        version = input.varint();
+        break;
+      case 40:
+        atMs = input.varint();
+        break;
+      case 50:
+        client = input.client();
+        break;
+      case 56:
+        clientSequence = input.varint();
+        break;
+      case 64:
+        settledBelow = input.varint();
+        break;
+      case 74:
+        key = input.binary();
+        break;
+      case 82:
+        value = input.bytes();
+        break;
+      case 96:
+        previous = input.varint();
+        break;
+      default:
+        isPlain = false;
+    }
+  }
+  if (!isPlain || (kind !== EntryKind.Set && kind !== EntryKind.Delete)) {
+    input.at = end;
+    return entryFromWire(wire.Entry.decode(input.buffer.subarray(start, end)));
+  }
+  return new Entry(
+    kind,
+    sequence,
+    ballot,
+    version,
+    previous,
+    atMs,
+    client,
+    clientSequence,
+    settledBelow,
+    key,
+    kind === EntryKind.Set ? value : null,
+    null,
+  );
+}
