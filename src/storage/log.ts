@@ -143,9 +143,11 @@ export class Log {
     if (positions === null) return null;
     const reader = this.reader(Math.min(CATCH_UP_WINDOW_BYTES, Math.max(limitBytes, 4096)));
     const entries: Entry[] = [];
+    // As of the call.
+    const { durableEnd } = this;
     let bytes = 0;
     for (const position of positions) {
-      if (position >= this.durableEnd || bytes >= limitBytes) break;
+      if (position >= durableEnd || bytes >= limitBytes) break;
       const payload = reader.inWindow(position) ?? (await reader.payload(position));
       if (payload === null) return null;
       const record = readRecord(payload);
@@ -234,7 +236,8 @@ export class Log {
       this.fail(toError(error));
       return;
     }
-    this.finish(groupEnd, startMs);
+    this.pace.took(performance.now() - startMs, true);
+    this.finish(groupEnd);
   }
 
   private async writeInPool(
@@ -258,11 +261,11 @@ export class Log {
       this.fail(toError(error));
       return;
     }
-    this.finish(groupEnd, startMs);
+    this.pace.took(performance.now() - startMs, false);
+    this.finish(groupEnd);
   }
 
-  private finish(groupEnd: number, startMs: number): void {
-    this.pace.took(performance.now() - startMs);
+  private finish(groupEnd: number): void {
     this.last.end = groupEnd;
     this.durableEnd = groupEnd;
     this.writing.at = 0;

@@ -80,7 +80,7 @@ class CountingFiles implements LogFiles {
     };
     file.writev = async (buffers, offset) => {
       // Zeros ahead of the records are not counted.
-      const bytes = buffers as readonly Buffer[];
+      const bytes = buffers as unknown as readonly Buffer[];
       if (bytes.some((buffer) => buffer.some((byte) => byte !== 0))) count();
       return writev(buffers, offset);
     };
