@@ -5,14 +5,18 @@ import process from 'node:process';
 
 import { Command } from 'commander';
 
-import { LocalCluster } from '../cli/local-cluster.js';
+import { LocalCluster, type LocalClusterOptions, type Place } from '../cli/local-cluster.js';
+import { parseSize } from '../cli/options.js';
 import { connect, type KvsClient } from '../client/index.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
+import { measureMemory, measureRest } from './memory.js';
 import { measureModes } from './modes.js';
 import { measureMove } from './move.js';
 import { tellPlacement } from './placement.js';
+import { MemoryCell } from './resources.js';
+import { measureRestart } from './restart.js';
 import { measureScale } from './scale.js';
 
 function say(line: string): void {
@@ -23,9 +27,10 @@ function say(line: string): void {
 async function onCluster(
   measure: (cluster: LocalCluster) => Promise<void>,
   leaderOptions: readonly string[] = [],
+  more: Omit<LocalClusterOptions, 'directory'> = {},
 ): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'kvs-bench-'));
-  const cluster = new LocalCluster({ directory, leaderOptions });
+  const cluster = new LocalCluster({ directory, leaderOptions, ...more });
   process.once('exit', () => {
     for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
   });
@@ -64,6 +69,51 @@ program
   .action(({ records }: { records: number }) =>
     onCluster((cluster) => measureMove(cluster, open, records, say)),
   );
+program
+  .command('memory')
+  .description('more data than one server may use memory: load, reads, kill -9, restart, reads')
+  .option('--records <n>', 'records', Number, 4_000_000)
+  .option('--value <size>', 'bytes of a value', parseSize, 1024)
+  .option('--limit <size>', 'memory of the server', parseSize, 512 * 2 ** 20)
+  .action(async (asked: { records: number; value: number; limit: number }) => {
+    const cell = MemoryCell.make(asked.limit);
+    const { records, value: valueBytes } = asked;
+    const place = (name: string): Place => ({
+      prefix: name.startsWith('server') ? (cell?.prefix ?? []) : [],
+      host: '127.0.0.1',
+    });
+    try {
+      await onCluster(
+        (cluster) => measureMemory(cluster, open, cell, { records, valueBytes }, say),
+        ['--replicas', '1'],
+        { place },
+      );
+    } finally {
+      cell?.remove();
+    }
+  });
+program
+  .command('rest')
+  .description('what records cost at rest, on the disk and in memory, at several sizes')
+  .action(() =>
+    onCluster(
+      (cluster) => measureRest(cluster, open, [250_000, 500_000, 1_000_000], say),
+      ['--replicas', '1'],
+    ),
+  );
+program
+  .command('restart')
+  .description('how long a restarted server takes to serve, alone and in a cluster')
+  .option('--records <n>', 'records of 128 bytes', Number, 1_000_000)
+  .option('--rounds <n>', 'of each way to restart', Number, 5)
+  .action(async (asked: { records: number; rounds: number }) => {
+    for (const servers of [1, 3]) {
+      await onCluster(
+        (cluster) => measureRestart(cluster, servers, asked, say),
+        ['--replicas', String(servers)],
+      );
+    }
+  });
 program
   .command('modes')
   .description('writes in a causal namespace beside strong ones: latency alone, rate of 64')

@@ -3,7 +3,9 @@ import { InvalidArgumentError } from 'commander';
 import type { ServerOptions } from '../server/compose.js';
 import { daemonProgram, runDaemon } from './daemon.js';
 import { CommandError } from './exit-code.js';
-import { parseDuration, setting } from './options.js';
+import { parseDuration, parseSize, setting } from './options.js';
+
+const LEAST_CACHE_BYTES = 64 * 2 ** 20;
 
 type Settings = Omit<ServerOptions, 'log'>;
 
@@ -24,6 +26,11 @@ export function main(argv: string[]): Promise<number> {
         .argParser(parseDuration)
         .default(parseDuration('10s'), '10s'),
     )
+    .addOption(
+      setting('--cache-size <size>', 'files of the state that are in memory at once, about')
+        .argParser(cacheSize)
+        .default(cacheSize('256MiB'), '256MiB'),
+    )
     .addHelpText(
       'after',
       '\nExample:\n  $ kvs-server --leader 127.0.0.1:7400 --data-dir /var/lib/kvs',
@@ -38,13 +45,15 @@ export function main(argv: string[]): Promise<number> {
       zone,
       weight: share,
       scrubInterval,
+      cacheSize: cacheBytes,
     }) => {
       if (leader === undefined) {
         throw CommandError.usage('the view leader is not named', 'give --leader HOST[:PORT]');
       }
       const reachable = advertise === undefined ? {} : { advertise };
       const scrubIntervalMs = scrubInterval;
-      return { leader, listen, ...reachable, http, dataDir, zone, weight: share, scrubIntervalMs };
+      const where = { leader, listen, ...reachable, http, dataDir, zone };
+      return { ...where, weight: share, scrubIntervalMs, cacheBytes };
     },
     start: async (settings, log) => {
       const { startServer } = await import('../server/compose.js');
@@ -57,4 +66,10 @@ function weight(text: string): number {
   const number = Number(text);
   if (Number.isFinite(number) && number > 0) return number;
   throw new InvalidArgumentError('Write a number greater than 0.');
+}
+
+function cacheSize(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes >= LEAST_CACHE_BYTES) return bytes;
+  throw new InvalidArgumentError('Write 64MiB or more.');
 }

@@ -55,8 +55,13 @@ export class Recovery {
   /** First pass, over every record in log order. `position` grows along the log. */
   scan(position: number, record: LogRecord): void {
     if (record.type === 'installed' || record.type === 'dropped') {
-      this.voidBefore.set(record.bucket, position);
+      this.replacedAt(record.bucket, position);
     }
+  }
+
+  /** Instead of the first pass, by whoever knows where each bucket was last replaced or dropped. */
+  replacedAt(bucket: BucketId, position: number): void {
+    this.voidBefore.set(bucket, position);
   }
 
   /** Second pass, over the same records. */

@@ -35,6 +35,8 @@ export interface ServerOptions {
   readonly weight: number;
   /** Between two buckets whose replicas are compared. */
   readonly scrubIntervalMs: number;
+  /** Files of the state that are in memory at once, about. */
+  readonly cacheBytes: number;
   readonly log: Logger;
 }
 
@@ -55,7 +57,14 @@ const STOP_MS = 1000;
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const leaders = parseAddresses(options.leader, LEADER_PORT);
   const { promise: failed, resolve: fail } = deferred<Error>();
-  const storage = await openStorage(options.dataDir, DEFAULT_STORAGE_SETTINGS, { onFatal: fail });
+  const settings = {
+    ...DEFAULT_STORAGE_SETTINGS,
+    engine: { ...DEFAULT_STORAGE_SETTINGS.engine, cacheBytes: options.cacheBytes },
+  };
+  const storage = await openStorage(options.dataDir, settings, {
+    onFatal: fail,
+    onDamage: (error) => options.log.error(error.message),
+  });
   const process = new ServerProcess(options, leaders, storage, fail);
   try {
     return { ...(await process.start()), failed, stop: () => process.stop() };
@@ -187,7 +196,7 @@ class ServerProcess {
       storage.store,
       storage.identity.ordinal,
     );
-    await storage.replay((position, record) => recovery.scan(position, record));
+    for (const [bucket, position] of storage.replacements()) recovery.replacedAt(bucket, position);
     await storage.replay((position, record) => recovery.replay(position, record));
     return recovery.finish();
   }

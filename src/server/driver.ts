@@ -20,12 +20,14 @@ import type { Storage } from '../storage/storage.js';
 import type { Answers } from '../transport/stream.js';
 
 const TICK_MS = 20;
-const CHECKPOINT_BYTES = 64 * 1024 * 1024;
 const CHECKPOINT_EVERY_MS = 60_000;
 /** A forwarded operation whose link broke is routed again after this long. */
 const FORWARD_AGAIN_MS = 50;
-/** Unwritten engine rows that make the server refuse more writes (U3). */
-const OVERLAY_BYTES = 256 * 1024 * 1024;
+/**
+ * Unwritten engine rows that make the server refuse more writes (U3). On their way into the engine
+ * they may be in memory twice.
+ */
+const OVERLAY_BYTES = 64 * 1024 * 1024;
 
 /** What the driver needs of the network. */
 export interface Network {
@@ -75,6 +77,7 @@ export class Driver implements Outbox {
   private readonly later: ((now: number) => void)[] = [];
   private ticker: NodeJS.Timeout | null = null;
   private checkpointing: Promise<void> = Promise.resolve();
+  private atCheckpoint = false;
   private checkpointedMs = monotonicMs();
   private stopped = false;
 
@@ -321,19 +324,23 @@ export class Driver implements Outbox {
   private tick(): void {
     this.run((now) => this.machine.tick(now, this));
     const due = monotonicMs() - this.checkpointedMs > CHECKPOINT_EVERY_MS;
-    const { bytesSinceCheckpoint } = this.storage;
-    if (bytesSinceCheckpoint > CHECKPOINT_BYTES || (due && bytesSinceCheckpoint > 0)) {
+    const { bytesSinceCheckpoint, checkpointDue } = this.storage;
+    if (this.atCheckpoint) return;
+    if (checkpointDue || (due && bytesSinceCheckpoint > 0)) {
       this.checkpointedMs = monotonicMs();
       this.checkpointing = this.checkpointing.then(() => this.checkpoint());
     }
   }
 
   private async checkpoint(): Promise<void> {
+    this.atCheckpoint = true;
     try {
       await this.storage.checkpoint(this.machine.takeDirty(), this.machine.view);
       this.checkpointedMs = monotonicMs();
     } catch (error) {
       this.fatal(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      this.atCheckpoint = false;
     }
   }
 

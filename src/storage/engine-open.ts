@@ -8,6 +8,7 @@ import type { RecordCounts } from '../core/outbox.js';
 import {
   ALL_COUNTS,
   ALL_RECORDS,
+  LAST_KEY,
   OPEN_KEY,
   bucketOf,
   countsKey,
@@ -81,11 +82,22 @@ async function bootId(): Promise<Buffer> {
 
 /** A crash in the middle of a clear left its mark: nothing of the bucket counts. */
 async function finishClears(database: Database): Promise<void> {
+  let cleared = false;
   for await (const [key, row] of database.iterator(ALL_COUNTS)) {
     if (!decodeCounts(key, row).clearing) continue;
     await database.clear(recordRange(bucketOf(key)));
     await database.put(key, encodeCounts(key, { records: 0, bytes: 0, clearing: false }));
+    cleared = true;
   }
+  if (cleared) await flushRows(database);
+}
+
+/**
+ * For what was written without a flush. Compacting a range that holds nothing writes all rows in
+ * memory into table files, durably. It reports no error itself; the next write does.
+ */
+export async function flushRows(database: Database): Promise<void> {
+  await database.compactRange(LAST_KEY, LAST_KEY);
 }
 
 async function recount(database: Database): Promise<void> {

@@ -7,11 +7,10 @@ import type { BucketMeta } from '../core/message.js';
 import type { StoredRecord } from '../core/operation.js';
 import type { RecordCounts, StateStore } from '../core/outbox.js';
 import type { View } from '../core/view.js';
-import { markClosed, markOpen } from './engine-open.js';
+import { flushRows, markClosed, markOpen } from './engine-open.js';
 import type { Database } from './engine-open.js';
 import {
   ALL_METAS,
-  LAST_KEY,
   REPLAY_KEY,
   VIEW_KEY,
   bucketOf,
@@ -34,15 +33,18 @@ import { ByteWriter } from './bytes.js';
 import { StorageError, toError } from './storage-error.js';
 
 export interface EngineSettings {
-  /** Memory for blocks read from the disk. */
+  /**
+   * Table files that are mapped into memory at once, in bytes, about. It reads through these
+   * mappings, never into a cache of its own; the kernel drops their pages when it needs room.
+   */
   readonly cacheBytes: number;
   /** Memory for rows before they go into a table file; twice as much may be in use. */
   readonly writeBufferBytes: number;
 }
 
 export const DEFAULT_ENGINE_SETTINGS: EngineSettings = {
-  cacheBytes: 64 * 1024 * 1024,
-  writeBufferBytes: 32 * 1024 * 1024,
+  cacheBytes: 256 * 1024 * 1024,
+  writeBufferBytes: 16 * 1024 * 1024,
 };
 
 export interface EnginePorts {
@@ -61,6 +63,13 @@ type Operation = Put | { readonly type: 'del'; readonly key: Buffer };
 const DRAIN_DELAY_MS = 250;
 const DRAIN_BYTES = 4 * 1024 * 1024;
 
+/** Of one batch: the engine copies it twice before it is on the disk. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+
+const TABLE_BYTES = 2 * 1024 * 1024;
+/** Files that the engine keeps open beside its tables. */
+const OTHER_FILES = 10;
+
 interface Waiter {
   /** Number of the layer that must be written. */
   readonly layer: number;
@@ -72,8 +81,9 @@ const NO_COUNTS: RecordCounts = { records: 0, bytes: 0 };
 
 /**
  * The state of all buckets, in an LSM engine that lags behind. Writes go into a layer in memory and
- * are visible at once; one batch at a time carries a whole layer into the engine. Such a batch is
- * not flushed: after a power loss the log is replayed from the last checkpoint.
+ * are visible at once; one layer at a time is carried into the engine, in flushed batches. Each
+ * flush covers only the engine's current write-ahead file: a checkpoint can trust older ones only
+ * because every batch in them was flushed too.
  */
 export class Engine implements StateStore {
   /** Takes writes. */
@@ -86,8 +96,6 @@ export class Engine implements StateStore {
   /** Layers that were taken to be written, ever. */
   private layersTaken = 0;
   private waiting: Waiter[] = [];
-  /** The next batch must be flushed. */
-  private syncNext = false;
   /** Records of each bucket in the engine itself, after the last batch. */
   private readonly storedRecords = new Map<BucketId, number>();
   /** No key of the bucket comes after this one: known while only `ingest` writes there. */
@@ -112,7 +120,8 @@ export class Engine implements StateStore {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
       compression: false,
-      cacheSize: settings.cacheBytes,
+      maxFileSize: TABLE_BYTES,
+      maxOpenFiles: Math.ceil(settings.cacheBytes / TABLE_BYTES) + OTHER_FILES,
       writeBufferSize: settings.writeBufferBytes,
     });
     const counts = await markOpen(database, directory);
@@ -181,7 +190,6 @@ export class Engine implements StateStore {
       } else this.replace(bucket, record, this.sizeOf(bucket, record.key));
     }
     if (last !== undefined) this.lastKeys.set(bucket, last);
-    this.syncNext = !this.active.empty;
     await this.settled();
   }
 
@@ -225,12 +233,13 @@ export class Engine implements StateStore {
   /**
    * Makes durable: all rows written before the call, then in one batch `metas` (null deletes), the
    * view, and `replayFrom`, the position of the log that a replay onto this state must start at.
+   * Resolves to the size of that batch.
    */
   async checkpoint(
     metas: ReadonlyMap<BucketId, BucketMeta | null>,
     view: View | null,
     replayFrom: number,
-  ): Promise<void> {
+  ): Promise<number> {
     const batch: Operation[] = [];
     for (const [bucket, meta] of metas) {
       const key = metaKey(bucket);
@@ -248,11 +257,11 @@ export class Engine implements StateStore {
     }
     await this.settled();
     try {
-      await this.flushRows();
       await this.database.batch(batch, { sync: true });
     } catch (error) {
       throw this.fail(toError(error));
     }
+    return batch.reduce((sum, row) => sum + (row.type === 'put' ? row.value.length : 0), 0);
   }
 
   async loadMetas(): Promise<Map<BucketId, BucketMeta>> {
@@ -280,7 +289,7 @@ export class Engine implements StateStore {
   async close(): Promise<void> {
     try {
       await this.settled();
-      await this.flushRows();
+      await flushRows(this.database);
       await markClosed(this.database);
     } finally {
       await this.database.close();
@@ -300,15 +309,6 @@ export class Engine implements StateStore {
     const rowKey = recordKey(bucket, key);
     const row = this.database.getSync(rowKey);
     return row === undefined ? null : recordBytes(rowKey, row);
-  }
-
-  /**
-   * A flushed write covers only the engine's current write-ahead file, not an older one whose rows
-   * still wait in memory. Compacting a range that holds nothing writes all rows in memory into
-   * table files, durably. It reports no error itself; the next write does.
-   */
-  private async flushRows(): Promise<void> {
-    await this.database.compactRange(LAST_KEY, LAST_KEY);
   }
 
   /** Larger batches cost less: each carries the counts of all buckets that it touches. */
@@ -334,9 +334,7 @@ export class Engine implements StateStore {
         this.draining = this.active;
         this.active = new Layer();
         this.layersTaken++;
-        const sync = this.syncNext;
-        this.syncNext = false;
-        await this.writeLayer(this.draining, sync);
+        await this.writeLayer(this.draining);
         this.draining = new Layer();
         this.wake();
       } while (this.urgent);
@@ -354,41 +352,41 @@ export class Engine implements StateStore {
     for (const waiter of ready) waiter.resolve();
   }
 
-  /** Rows and the exact counts of their buckets in one batch: a crash never parts them. */
-  private async writeLayer(layer: Layer, sync: boolean): Promise<void> {
-    // A batch of the engine itself: a list of operations is copied twice more on the way there.
-    const batch = this.database.batch();
-    for (const [bucket, { records }] of layer.buckets) {
-      for (const [key, record] of records) {
-        const rowKey = recordKey(bucket, key);
-        if (record === null) batch.del(rowKey);
-        else batch.put(rowKey, encodeRecord(rowKey, record));
+  /** Writes the layer durably, as batches of a limited size. */
+  private async writeLayer(layer: Layer): Promise<void> {
+    // The counts are those of this layer: taken before anything can be written after it.
+    const parts = Array.from(layer.buckets, ([bucket, { records }]) => {
+      return { bucket, records, counts: this.counts(bucket) };
+    });
+    await this.clearRows(layer);
+    for (let next = 0; next < parts.length;) {
+      const from = next;
+      // A batch of the engine itself: a list of operations is copied twice more on the way there.
+      const batch = this.database.batch();
+      let bytes = 0;
+      for (; next < parts.length && bytes < BATCH_BYTES; next++) {
+        bytes += putPart(batch, parts[next]!);
       }
-      const counts = countsRow(bucket, this.counts(bucket), false);
-      batch.put(counts.key, counts.value);
+      await batch.write({ sync: true });
+      for (const { bucket, counts } of parts.slice(from, next)) {
+        this.storedRecords.set(bucket, counts.records);
+      }
     }
-    // The counts above are those of this layer: taken before anything can be written after it.
-    const stored = [...layer.buckets.keys()].map(
-      (bucket) => [bucket, this.counts(bucket).records] as const,
-    );
-    await this.clearRows(layer, sync);
-    await batch.write({ sync });
-    for (const [bucket, records] of stored) this.storedRecords.set(bucket, records);
   }
 
   /**
    * Deletes the rows of cleared buckets. Many small writes, so the counts say meanwhile that the
    * bucket is being cleared: a restart then finishes it.
    */
-  private async clearRows(layer: Layer, sync: boolean): Promise<void> {
+  private async clearRows(layer: Layer): Promise<void> {
     const cleared = [...layer.buckets]
       .filter(([bucket, part]) => part.cleared && (this.storedRecords.get(bucket) ?? 0) > 0)
       .map(([bucket]) => bucket);
     if (cleared.length === 0) return;
     const marks = cleared.map((bucket) => countsRow(bucket, NO_COUNTS, true));
-    await this.database.batch(marks, { sync });
+    await this.database.batch(marks, { sync: true });
     for (const bucket of cleared) await this.database.clear(recordRange(bucket));
-    if (sync) await this.flushRows();
+    await flushRows(this.database);
   }
 
   private fail(cause: Error): StorageError {
@@ -402,6 +400,31 @@ export class Engine implements StateStore {
     this.ports.onFatal(this.failure);
     return this.failure;
   }
+}
+
+/** What a layer has of one bucket, and the counts of the bucket after it. */
+interface Part {
+  readonly bucket: BucketId;
+  readonly records: ReadonlyMap<Key, StoredRecord | null>;
+  readonly counts: RecordCounts;
+}
+
+/** Rows and the exact counts of their bucket in one batch: a crash never parts them. */
+function putPart(batch: ReturnType<Database['batch']>, part: Part): number {
+  let bytes = 0;
+  for (const [key, record] of part.records) {
+    const rowKey = recordKey(part.bucket, key);
+    if (record === null) batch.del(rowKey);
+    else {
+      const row = encodeRecord(rowKey, record);
+      batch.put(rowKey, row);
+      bytes += row.length;
+    }
+    bytes += rowKey.length;
+  }
+  const counts = countsRow(part.bucket, part.counts, false);
+  batch.put(counts.key, counts.value);
+  return bytes;
 }
 
 function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Put {

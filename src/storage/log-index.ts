@@ -14,6 +14,8 @@ interface BucketIndex {
   positions: number[];
   /** Null once a checkpoint knows of it. */
   replaced: Replacement | null;
+  /** Entries up to this one still stand in an older part of the log; null: none does. */
+  older: Sequence | null;
 }
 
 /** Bucket → sequence → position of the entry that holds it, for the retained log. */
@@ -33,21 +35,25 @@ export class LogIndex {
     const bucket = this.bucket(head.bucket);
     switch (head.type) {
       case 'entry':
+        voidOlder(bucket, head.sequence);
         cutFrom(bucket, head.sequence);
         bucket.positions.push(position);
         break;
       case 'cut':
+        if (bucket.older !== null && head.sequence < bucket.older) bucket.older = head.sequence;
         if (bucket.first !== null) cutAfter(bucket, head.sequence);
         break;
       case 'installed':
         bucket.first = head.sequence + 1;
         bucket.positions = [];
         bucket.replaced = { position, sequence: head.sequence };
+        bucket.older = null;
         break;
       case 'dropped':
         bucket.first = null;
         bucket.positions = [];
         bucket.replaced = { position, sequence: null };
+        bucket.older = null;
         break;
     }
   }
@@ -71,6 +77,26 @@ export class LogIndex {
       if (gone === 0) continue;
       index.positions = index.positions.slice(gone);
       index.first += gone;
+      index.older = null;
+    }
+  }
+
+  /** Takes in what the part of the log before this one's says. Once. */
+  adopt(older: LogIndex): void {
+    for (const [id, { first, positions }] of older.buckets) {
+      const index = this.bucket(id);
+      if (index.older === null || first === null) continue;
+      const end = Math.min(first + positions.length, index.older + 1);
+      if (end <= first || (index.first !== null && index.first !== end)) continue;
+      index.positions = [...positions.slice(0, end - first), ...index.positions];
+      index.first = first;
+    }
+  }
+
+  /** Buckets that were replaced or dropped as a whole, and the position of the last time. */
+  *replacements(): Generator<readonly [BucketId, number]> {
+    for (const [bucket, { replaced }] of this.buckets) {
+      if (replaced !== null) yield [bucket, replaced.position];
     }
   }
 
@@ -113,11 +139,19 @@ export class LogIndex {
   private bucket(id: BucketId): BucketIndex {
     let index = this.buckets.get(id);
     if (index === undefined) {
-      index = { first: null, positions: [], replaced: null };
+      index = { first: null, positions: [], replaced: null, older: Infinity };
       this.buckets.set(id, index);
     }
     return index;
   }
+}
+
+/** An entry at `sequence` voids what an older part of the log has from there on, or after a gap. */
+function voidOlder(index: BucketIndex, sequence: Sequence): void {
+  if (index.older === null) return;
+  const end = index.first === null ? sequence : index.first + index.positions.length;
+  if (sequence > end) index.older = null;
+  else if (sequence <= index.older) index.older = sequence - 1;
 }
 
 /** Leaves the index ready for an entry at `sequence`: what it had from there on is void. */

@@ -10,7 +10,7 @@ import { realFiles, writeFully, writeFullyNow } from './files.js';
 import type { LogFiles } from './files.js';
 import { LogIndex } from './log-index.js';
 import { LogReader } from './log-reader.js';
-import { createSegment, openSegments } from './log-scan.js';
+import { createSegment, openSegments, scanOlder } from './log-scan.js';
 import type { Segment } from './log-scan.js';
 import { FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, frameMark } from './log-segment.js';
 import { headOf, readRecord, writeRecord } from './record-codec.js';
@@ -31,6 +31,8 @@ export const DEFAULT_LOG_SETTINGS: LogSettings = {
 export interface LogPorts {
   /** Called once. After it nothing more becomes durable; the process must end. */
   readonly onFatal: (error: StorageError) => void;
+  /** A part of the log that this server needs no more is damaged; it is not read again. */
+  readonly onDamage?: (error: StorageError) => void;
   readonly files?: LogFiles;
 }
 
@@ -67,6 +69,8 @@ export class Log {
   private touched: number;
   /** Zeros are being written from `touched` on; no record may go there meanwhile. */
   private filling: Promise<void> | null = null;
+  /** The log before `indexedFrom` is indexed: see `readOlder`. */
+  private older: Promise<void> | null = null;
 
   private constructor(
     private readonly directory: string,
@@ -75,22 +79,32 @@ export class Log {
     private readonly files: LogFiles,
     private readonly segments: Segment[],
     readonly index: LogIndex,
+    /** What stands before it is not indexed yet. */
+    private readonly indexedFrom: number,
   ) {
     this.end = this.last.end;
     this.durableEnd = this.end;
     this.touched = SEGMENT_HEADER_BYTES + this.last.end - this.last.base;
   }
 
-  /** Throws StorageError; a torn tail is cut, everything found before it is durable. */
-  static async open(directory: string, settings: LogSettings, ports: LogPorts): Promise<Log> {
+  /**
+   * Throws StorageError; a torn tail is cut, everything found before it is durable. This server
+   * needs the log from `from` on; what is retained before it is read when somebody asks for it.
+   */
+  static async open(
+    directory: string,
+    settings: LogSettings,
+    ports: LogPorts,
+    from = 0,
+  ): Promise<Log> {
     const files = ports.files ?? realFiles;
     await files.makeDirectory(directory);
     const index = new LogIndex();
-    const segments = await openSegments(files, directory, index);
+    const segments = await openSegments(files, directory, index, from);
     if (segments.length === 0) {
       segments.push(await createSegment(files, directory, null, settings.segmentBytes));
     }
-    return new Log(directory, settings, ports, files, segments, index);
+    return new Log(directory, settings, ports, files, segments, index, from);
   }
 
   /** Position of the oldest record that is retained. */
@@ -139,7 +153,11 @@ export class Log {
    * them. Empty when none is durable yet; null when they are not retained any more.
    */
   async readEntries(bucket: BucketId, from: Sequence, limitBytes: number): Promise<Entry[] | null> {
-    const positions = this.index.positionsFrom(bucket, from);
+    let positions = this.index.positionsFrom(bucket, from);
+    if (positions === null && this.start < this.indexedFrom) {
+      await (this.older ??= this.readOlder());
+      positions = this.index.positionsFrom(bucket, from);
+    }
     if (positions === null) return null;
     const reader = this.reader(Math.min(CATCH_UP_WINDOW_BYTES, Math.max(limitBytes, 4096)));
     const entries: Entry[] = [];
@@ -205,6 +223,13 @@ export class Log {
     const segmentAt = (position: number): Segment | undefined =>
       this.segments.findLast((segment) => segment.base <= position);
     return new LogReader(segmentAt, windowBytes);
+  }
+
+  private async readOlder(): Promise<void> {
+    const { onDamage = () => undefined } = this.ports;
+    const older = await scanOlder(this.segments, this.indexedFrom, onDamage);
+    older.forgetBefore(this.start);
+    this.index.adopt(older);
   }
 
   /**

@@ -27,8 +27,17 @@ export const DEFAULT_STORAGE_SETTINGS: StorageSettings = {
 export interface StoragePorts {
   /** Called once, when the disk failed: the process must end (design: Replication, 6). */
   readonly onFatal: (error: StorageError) => void;
+  /** See `LogPorts`. */
+  readonly onDamage?: (error: StorageError) => void;
   readonly files?: LogFiles;
 }
+
+/**
+ * A checkpoint is due when the log has grown by this much, or by some times of what a checkpoint
+ * itself writes. A restart replays that much at about 25 µs a record.
+ */
+const CHECKPOINT_LOG_BYTES = 4 * 1024 * 1024;
+const CHECKPOINT_SHARE = 4;
 
 /** Replay lets the engine catch up when this much waits in memory. */
 const REPLAY_OVERLAY_BYTES = 32 * 1024 * 1024;
@@ -50,9 +59,9 @@ export async function openStorage(
     opened.push(directory);
     const store = await Engine.open(join(path, 'engine'), settings.engine, { onFatal });
     opened.push(store);
-    const log = await Log.open(join(path, 'log'), settings.log, { ...ports, onFatal });
-    opened.push(log);
     const replayFrom = store.loadReplayFrom();
+    const log = await Log.open(join(path, 'log'), settings.log, { ...ports, onFatal }, replayFrom);
+    opened.push(log);
     checkSpan(path, log, replayFrom);
     return new Storage(directory, log, store, await store.loadMetas(), store.loadView());
   } catch (error) {
@@ -79,6 +88,7 @@ export class Storage {
   /** Bucket → last entry that the checkpoint has applied. */
   private readonly applied = new Map<BucketId, Sequence>();
   private checkpointedEnd: number;
+  private lastCheckpointBytes = 0;
 
   constructor(
     private readonly directory: DataDirectory,
@@ -100,6 +110,11 @@ export class Storage {
 
   join(clusterId: string, ordinal: number): Promise<void> {
     return this.directory.join(clusterId, ordinal);
+  }
+
+  /** Buckets that the log replaced or dropped as a whole since the checkpoint: where, last. */
+  replacements(): Iterable<readonly [BucketId, number]> {
+    return this.log.index.replacements();
   }
 
   /** Every record that the checkpoint may lack, in order. May be called again. */
@@ -136,6 +151,12 @@ export class Storage {
     return this.log.end - this.checkpointedEnd;
   }
 
+  /** Enough was appended to be worth a checkpoint. */
+  get checkpointDue(): boolean {
+    const least = Math.max(CHECKPOINT_LOG_BYTES, this.lastCheckpointBytes * CHECKPOINT_SHARE);
+    return this.bytesSinceCheckpoint > least;
+  }
+
   /**
    * Makes the state durable in the engine and frees the log before it. `metas` holds every bucket
    * that changed since the last call, as of now (null: not held); `view` is the adopted one. One
@@ -158,7 +179,7 @@ export class Storage {
     // The engine must never be ahead of the log: a crash could otherwise bring back its effects
     // without their entries.
     await new Promise<void>((resolve) => this.log.whenDurable(resolve));
-    await this.store.checkpoint(metas, view, replayFrom);
+    this.lastCheckpointBytes = await this.store.checkpoint(metas, view, replayFrom);
     this.replayFrom = replayFrom;
     await this.log.truncateBefore(replayFrom);
   }
