@@ -28,6 +28,7 @@ import {
 import { digestMerged, scanMerged } from './engine-scan.js';
 import type { Merging, ScanPage } from './engine-scan.js';
 import { Layer, mergeLayers } from './overlay.js';
+import { RowCache } from './row-cache.js';
 import { decodeMeta, encodeMeta, readRecord, writeRecord } from './record-codec.js';
 import { ByteWriter } from './bytes.js';
 import { StorageError, toError } from './storage-error.js';
@@ -38,12 +39,15 @@ export interface EngineSettings {
    * mappings, never into a cache of its own; the kernel drops their pages when it needs room.
    */
   readonly cacheBytes: number;
+  /** Memory for records that were read or written lately. */
+  readonly rowCacheBytes: number;
   /** Memory for rows before they go into a table file; twice as much may be in use. */
   readonly writeBufferBytes: number;
 }
 
 export const DEFAULT_ENGINE_SETTINGS: EngineSettings = {
   cacheBytes: 256 * 1024 * 1024,
+  rowCacheBytes: 32 * 1024 * 1024,
   writeBufferBytes: 16 * 1024 * 1024,
 };
 
@@ -60,11 +64,13 @@ interface Put {
 type Operation = Put | { readonly type: 'del'; readonly key: Buffer };
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
-const DRAIN_DELAY_MS = 250;
-const DRAIN_BYTES = 4 * 1024 * 1024;
+const DRAIN_DELAY_MS = 1000;
+const DRAIN_BYTES = 8 * 1024 * 1024;
 
 /** Of one batch: the engine copies it twice before it is on the disk. */
-const BATCH_BYTES = 8 * 1024 * 1024;
+const BATCH_BYTES = 1024 * 1024;
+/** Rows that are encoded in one turn of the event loop: others wait meanwhile. */
+const ROWS_AT_ONCE = 256;
 
 const TABLE_BYTES = 2 * 1024 * 1024;
 /** Files that the engine keeps open beside its tables. */
@@ -75,6 +81,14 @@ interface Waiter {
   readonly layer: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
+}
+
+/** Changed in place: every write changes them. */
+class Counts implements RecordCounts {
+  constructor(
+    public records: number,
+    public bytes: number,
+  ) {}
 }
 
 const NO_COUNTS: RecordCounts = { records: 0, bytes: 0 };
@@ -96,6 +110,7 @@ export class Engine implements StateStore {
   /** Layers that were taken to be written, ever. */
   private layersTaken = 0;
   private waiting: Waiter[] = [];
+  private readonly current = new Map<BucketId, Counts>();
   /** Records of each bucket in the engine itself, after the last batch. */
   private readonly storedRecords = new Map<BucketId, number>();
   /** No key of the bucket comes after this one: known while only `ingest` writes there. */
@@ -104,10 +119,14 @@ export class Engine implements StateStore {
 
   private constructor(
     private readonly database: Database,
-    private readonly current: Map<BucketId, RecordCounts>,
+    counts: ReadonlyMap<BucketId, RecordCounts>,
+    private readonly cache: RowCache,
     private readonly ports: EnginePorts,
   ) {
-    for (const [bucket, { records }] of current) this.storedRecords.set(bucket, records);
+    for (const [bucket, { records, bytes }] of counts) {
+      this.current.set(bucket, new Counts(records, bytes));
+      this.storedRecords.set(bucket, records);
+    }
   }
 
   /** Throws StorageError; IN_USE when another process has it open. */
@@ -125,7 +144,7 @@ export class Engine implements StateStore {
       writeBufferSize: settings.writeBufferBytes,
     });
     const counts = await markOpen(database, directory);
-    return new Engine(database, counts, ports);
+    return new Engine(database, counts, new RowCache(settings.rowCacheBytes), ports);
   }
 
   /** Rough size in memory of what is not in the engine yet. */
@@ -135,48 +154,68 @@ export class Engine implements StateStore {
 
   /** Throws DamagedBucket. */
   get(bucket: BucketId, key: Key): StoredRecord | undefined {
+    const known = this.cache.find(bucket, key);
+    if (known !== undefined) return known ?? undefined;
+    const found = this.read(bucket, key);
+    this.cache.set(bucket, key, found);
+    return found ?? undefined;
+  }
+
+  private read(bucket: BucketId, key: Key): StoredRecord | null {
     const found = this.inLayers(bucket, key);
-    if (found !== undefined) return found ?? undefined;
+    if (found !== undefined) return found;
+    if ((this.storedRecords.get(bucket) ?? 0) === 0) return null;
     const rowKey = recordKey(bucket, key);
     const row = this.database.getSync(rowKey);
-    return row === undefined ? undefined : decodeRecord(rowKey, row);
+    return row === undefined ? null : decodeRecord(rowKey, row);
   }
 
   put(bucket: BucketId, record: StoredRecord): void {
     this.lastKeys.delete(bucket);
     this.replace(bucket, record, this.sizeOf(bucket, record.key));
+    this.cache.set(bucket, record.key, record);
   }
 
   /** `old`: bytes of the record there is, or null. */
   private replace(bucket: BucketId, record: StoredRecord, old: number | null): void {
     const { key } = record;
-    const counts = this.counts(bucket);
-    const size = key.length + record.value.length;
-    this.current.set(bucket, {
-      records: counts.records + (old === null ? 1 : 0),
-      bytes: counts.bytes + size - (old ?? 0),
-    });
+    const counts = this.countsOf(bucket);
+    if (old === null) counts.records += 1;
+    counts.bytes += key.length + record.value.length - (old ?? 0);
     this.active.set(bucket, key, record);
     this.startDrain();
   }
 
   remove(bucket: BucketId, key: Key): void {
     const old = this.sizeOf(bucket, key);
+    this.cache.set(bucket, key, null);
     if (old === null) return;
-    const counts = this.counts(bucket);
-    this.current.set(bucket, { records: counts.records - 1, bytes: counts.bytes - old });
+    const counts = this.countsOf(bucket);
+    counts.records -= 1;
+    counts.bytes -= old;
     this.active.set(bucket, key, null);
     this.startDrain();
   }
 
   clear(bucket: BucketId): void {
+    this.cache.clear(bucket);
     this.active.clear(bucket);
-    this.current.set(bucket, NO_COUNTS);
+    this.current.set(bucket, new Counts(0, 0));
     this.startDrain();
   }
 
+  /** As they are now: the object changes with the next write. */
   counts(bucket: BucketId): RecordCounts {
     return this.current.get(bucket) ?? NO_COUNTS;
+  }
+
+  private countsOf(bucket: BucketId): Counts {
+    let counts = this.current.get(bucket);
+    if (counts === undefined) {
+      counts = new Counts(0, 0);
+      this.current.set(bucket, counts);
+    }
+    return counts;
   }
 
   /** Writes records durably; `first` empties the bucket before. Ordered with all other writes. */
@@ -188,6 +227,7 @@ export class Engine implements StateStore {
         last = record.key;
         this.replace(bucket, record, null);
       } else this.replace(bucket, record, this.sizeOf(bucket, record.key));
+      this.cache.forget(record.key);
     }
     if (last !== undefined) this.lastKeys.set(bucket, last);
     await this.settled();
@@ -303,7 +343,7 @@ export class Engine implements StateStore {
 
   /** Bytes of the record there is, or null. Damage does not matter: it is being replaced. */
   private sizeOf(bucket: BucketId, key: Key): number | null {
-    const found = this.inLayers(bucket, key);
+    const found = this.cache.find(bucket, key) ?? this.inLayers(bucket, key);
     if (found !== undefined) return found === null ? null : key.length + found.value.length;
     if ((this.storedRecords.get(bucket) ?? 0) === 0) return null;
     const rowKey = recordKey(bucket, key);
@@ -356,7 +396,7 @@ export class Engine implements StateStore {
   private async writeLayer(layer: Layer): Promise<void> {
     // The counts are those of this layer: taken before anything can be written after it.
     const parts = Array.from(layer.buckets, ([bucket, { records }]) => {
-      return { bucket, records, counts: this.counts(bucket) };
+      return { bucket, records, counts: { ...this.counts(bucket) } };
     });
     await this.clearRows(layer);
     for (let next = 0; next < parts.length;) {
@@ -364,8 +404,15 @@ export class Engine implements StateStore {
       // A batch of the engine itself: a list of operations is copied twice more on the way there.
       const batch = this.database.batch();
       let bytes = 0;
+      let rows = 0;
       for (; next < parts.length && bytes < BATCH_BYTES; next++) {
-        bytes += putPart(batch, parts[next]!);
+        const part = parts[next]!;
+        if (rows + part.records.size > ROWS_AT_ONCE && rows > 0) {
+          await new Promise(setImmediate);
+          rows = 0;
+        }
+        bytes += putPart(batch, part);
+        rows += part.records.size;
       }
       await batch.write({ sync: true });
       for (const { bucket, counts } of parts.slice(from, next)) {
