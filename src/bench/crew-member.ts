@@ -75,8 +75,11 @@ async function load(task: Task & { type: 'run' }): Promise<Report> {
   };
 }
 
+function answer(said: Answer): void {
+  process.send?.(said);
+}
+
 process.on('message', (task: Task) => {
-  const answer = (said: Answer): void => void process.send?.(said);
   carryOut(task).then(
     (report) => answer({ report }),
     (error: unknown) => answer({ problem: String(error) }),

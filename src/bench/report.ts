@@ -24,7 +24,7 @@ export interface Figures {
   readonly errors: number;
 }
 
-/** What processes that ran at the same time have counted together; the first watched the servers. */
+/** What processes that ran at the same time counted together; the first watched the servers. */
 export function figuresOf(reports: readonly Report[]): Figures {
   const all = new Latencies();
   let rate = 0;

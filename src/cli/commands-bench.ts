@@ -191,7 +191,8 @@ async function tell(
     ['writes', writes],
   ] as const;
   const text = [
-    `workload ${mix.name}: ${mix.about}; ${plural(records, 'record')} of ${mix.valueBytes} bytes, ` +
+    `workload ${mix.name}: ${mix.about}; ${plural(records, 'record')} of ` +
+      `${mix.valueBytes} bytes, ` +
       `${concurrency} in flight${pace}, ${seconds.toFixed(1)} s`,
     table(
       ['', 'operations', 'a second', 'p50 ms', 'p99 ms', 'p99.9 ms'],
