@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 import type { LocalCluster } from '../cli/local-cluster.js';
 import { count, table } from '../cli/output.js';
-import { cacheMixes, Kind, type Mix, UPDATES, YCSB } from '../cli/workload/mix.js';
+import { cacheMixes, Kind, type Mix, READS, UPDATES, YCSB } from '../cli/workload/mix.js';
 import { MemberState } from '../core/view.js';
 import { Crew } from './crew.js';
 import { figuresOf, firstErrorOf, type Report } from './report.js';
@@ -135,7 +135,7 @@ function scans({ shares }: Mix): boolean {
 async function prepare(crew: Crew, mix: Mix): Promise<void> {
   await crew.load(mix, RECORDS);
   const warm = { records: RECORDS, concurrency: 64, warmMs: 0, forMs: WARM_MS.first };
-  for (const part of [UPDATES, YCSB[2]!]) await crew.run({ mix: part, ...warm });
+  for (const part of [UPDATES, READS]) await crew.run({ mix: part, ...warm });
 }
 
 /** Pids of the servers, once they hold their buckets. */

@@ -33,7 +33,8 @@ const WARM_MS = 1000;
 const EXAMPLES = `
 Workloads (YCSB): a: half reads, half updates; b: 95 % reads; c: reads only; d: reads of the latest
 and 5 % inserts; e: scans and 5 % inserts, each scan asking every bucket, since keys are scattered
-by a hash; f: reads and read-modify-writes. Or a table of caches, see data/README.md.
+by a hash (give it --concurrency 1); f: reads and read-modify-writes. Or a table of caches, see
+data/README.md.
 Without --rate each of --concurrency hands begins the next operation when the last is answered;
 with it latency counts from when an operation was to begin.
 

@@ -9,12 +9,14 @@ import { Latencies } from '../../cli/workload/latencies.js';
 import { GetRequest, SetRequest } from '../../wire/gen/kvs/v1/kv.js';
 import { cpuMs } from '../cpu.js';
 import { type Figures, figuresOf } from '../report.js';
-import { VALUE_BYTES, WARM_SECONDS } from './sample.js';
+import { VALUE_BYTES } from './sample.js';
 import { output } from './spawned.js';
 
 export const UNARY_KEY = 'key0000000000042';
 const CONNECTIONS = 4;
 const STREAMS = 16;
+/** What serves unary calls is cold code until then. */
+const WARM_UNARY_SECONDS = 2;
 /** So many calls are in flight. */
 export const UNARY_IN_FLIGHT = CONNECTIONS * STREAMS;
 
@@ -50,7 +52,7 @@ export async function unary(
     length.writeUInt32BE(body.length, 1);
     writeFileSync(file, Buffer.concat([length, body]));
     const url = `http://${address}${path}`;
-    await h2load(url, file, WARM_SECONDS, join(directory, 'warm'));
+    await h2load(url, file, WARM_UNARY_SECONDS, join(directory, 'warm'));
     const log = join(directory, 'log');
     const [serversMs, clientMs] = [cpuMs(servers), childrenCpuMs()];
     await h2load(url, file, seconds, log);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 
 import { LocalCluster } from '../../cli/local-cluster.js';
-import { type Mix, UPDATES, YCSB } from '../../cli/workload/mix.js';
+import { type Mix, READS as READ, UPDATES } from '../../cli/workload/mix.js';
 import { connect } from '../../client/index.js';
 import { MemberState } from '../../core/view.js';
 import { Crew } from '../crew.js';
@@ -26,7 +26,7 @@ const SINGLE_IN_FLIGHT = 64;
 
 /** As the other load generators do it: keys without skew. */
 const WRITES: Mix = { ...UPDATES, skew: { by: 'zipf', exponent: 0 } };
-const READS: Mix = { ...YCSB[2]!, skew: WRITES.skew };
+const READS: Mix = { ...READ, skew: WRITES.skew };
 
 /** Three servers with default settings: three replicas, and every one flushes before the answer. */
 export async function measureKvs(options: RoundOptions, withUnary: boolean): Promise<void> {

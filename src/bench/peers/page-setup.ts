@@ -5,6 +5,7 @@ import { BATCH, BATCHES_IN_FLIGHT, MANY, RECORDS, VALUE_BYTES, WARM_SECONDS } fr
 /** What the page says first: where, when and how all of it was measured. */
 export function introduction(results: Results): string[] {
   const { rounds, seconds, machine, leftOut, date, commit, command } = results;
+  const failed = results.samples.reduce((sum, { figures }) => sum + figures.errors, 0);
   const turns = rounds === 1 ? 'one round' : `${rounds} rounds in which the systems took turns`;
   return [
     '# Benchmarks',
@@ -22,7 +23,7 @@ export function introduction(results: Results): string[] {
     `- Processes that wanted a core in the minute before it began: ${machine.load}`,
     `- ${seconds} s a point, after ${WARM_SECONDS} s that do not count; figures are of ${turns}:`,
     '  the median, in brackets the least and the most',
-    '- All traffic is on the loopback interface',
+    `- All traffic is on the loopback interface; of all operations ${count(failed)} failed`,
     '',
     'What else the machine does moves rates and latencies: compare within this page only. The CPU',
     'of the servers is the steadiest figure.',

@@ -35,6 +35,10 @@ function ycsb(name: string, about: string, shares: Mix['shares'], skew = SCRAMBL
   return { name, about, shares, skew, ...SIZES };
 }
 
+/** One kind of operation only; the reads are YCSB's `c`. */
+export const UPDATES = ycsb('updates', 'updates only', [[Update, 1]]);
+export const READS = ycsb('c', 'reads only', [[Read, 1]]);
+
 /** The core workloads of YCSB (Cooper et al., SoCC 2010), with smaller records. */
 export const YCSB: readonly Mix[] = [
   ycsb('a', '50 % reads, 50 % updates', [
@@ -45,7 +49,7 @@ export const YCSB: readonly Mix[] = [
     [Read, 0.95],
     [Update, 0.05],
   ]),
-  ycsb('c', 'reads only', [[Read, 1]]),
+  READS,
   ycsb(
     'd',
     '95 % reads of the latest, 5 % inserts',
@@ -65,9 +69,6 @@ export const YCSB: readonly Mix[] = [
     [Modify, 0.5],
   ]),
 ];
-
-/** Plain mixes, not of YCSB. */
-export const UPDATES = ycsb('updates', 'updates only', [[Update, 1]]);
 
 export function distributionOf(skew: Skew, records: number, random: Random): Distribution {
   switch (skew.by) {
