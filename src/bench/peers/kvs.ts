@@ -113,7 +113,8 @@ async function onCluster(
   const end = (): void => {
     for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
   };
-  process.once('exit', end);
+  // Before their directory is removed.
+  process.prependOnceListener('exit', end);
   try {
     await cluster.start(servers);
     await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {

@@ -139,7 +139,9 @@ function tell({ round, system, work, inFlight, figures }: Sample): void {
 
 async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'kvs-peers-'));
-  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  // Servers that were killed a moment ago may still write.
+  const removal = { recursive: true, force: true, maxRetries: 10, retryDelay: 100 };
+  const remove = (): void => rmSync(directory, removal);
   process.once('exit', remove);
   try {
     await work(directory);
