@@ -43,7 +43,7 @@ export async function machineHere(): Promise<Machine> {
 export function versionOf(command: string, ...args: readonly string[]): string {
   try {
     const text = execFileSync(command, args, { encoding: 'utf8' });
-    return /\d+\.\d+\.\d+/.exec(text)?.[0] ?? 'unknown';
+    return /\d+\.\d+(?:\.\d+)?/.exec(text)?.[0] ?? 'unknown';
   } catch {
     return 'unknown';
   }

@@ -95,6 +95,7 @@ async function measure(
     versions: {
       node: process.versions.node,
       etcd: versionOf('etcd', '--version'),
+      go: versionOf('go', 'version'),
       redis: versionOf('redis-server', '--version'),
       h2load: versionOf('h2load', '--version'),
     },
