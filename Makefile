@@ -45,8 +45,12 @@ chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=
 	set -e; for name in $(or $(CHAOS),pause kill setr move cut); do node dist/chaos/main.js $$name; done
 
 .PHONY: bench
-bench: build ## Measurements of real clusters (BENCH=failover, join, leaderless, move, modes, scale or placement)
+bench: build ## Measurements of real clusters (BENCH=failover, join, leaderless, move, modes, load, caches, scale or placement)
 	set -e; for name in $(or $(BENCH),failover join leaderless); do node dist/bench/main.js $$name; done
+
+.PHONY: bench-peers
+bench-peers: build ## Beside etcd, Redis and bare parts: writes docs/benchmarks.md (PEERS='--rounds 1': options)
+	node dist/bench/peers/main.js $(PEERS)
 
 .PHONY: check
 check: $(INSTALLED) ## Format, lint, types, generated code up to date

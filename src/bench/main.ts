@@ -12,6 +12,7 @@ import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
 import { measureMemory, measureRest } from './memory.js';
+import { measureCaches, measureYcsb } from './mixes.js';
 import { measureModes } from './modes.js';
 import { measureMove } from './move.js';
 import { tellPlacement } from './placement.js';
@@ -129,4 +130,18 @@ program
   .command('placement')
   .description('balance and movement of the placement policies, as a table')
   .action(() => tellPlacement(say));
+program
+  .command('load')
+  .description('the mixes of YCSB, from one client process and from sixteen')
+  .option('--seconds <n>', 'for each point', Number, 3)
+  .action(({ seconds }: { seconds: number }) =>
+    onCluster((cluster) => measureYcsb(cluster, seconds, say)),
+  );
+program
+  .command('caches')
+  .description('mixes of production caches')
+  .option('--seconds <n>', 'for each mix', Number, 5)
+  .action(({ seconds }: { seconds: number }) =>
+    onCluster((cluster) => measureCaches(cluster, seconds, say)),
+  );
 await program.parseAsync();

@@ -3,6 +3,7 @@ import process from 'node:process';
 import { type Command, CommanderError, InvalidArgumentError } from 'commander';
 
 import { LIMITS } from '../core/refusal.js';
+import { addBenchCommand } from './commands-bench.js';
 import { addBulkCommands } from './commands-bulk.js';
 import { addClusterCommands } from './commands-cluster.js';
 import { addRebalanceCommands } from './commands-rebalance.js';
@@ -44,6 +45,7 @@ export async function run(argv: string[], surroundings: Surroundings): Promise<n
   addRebalanceCommands(program, session);
   addShardCommands(program, session);
   addNamespaceCommands(program, session);
+  addBenchCommand(program, session);
   try {
     await untilInterrupted(program.parseAsync(argv, { from: 'user' }), surroundings.interrupted);
     return surroundings.interrupted.aborted ? Exit.Interrupted : session.exitCode;

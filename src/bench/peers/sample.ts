@@ -1,0 +1,50 @@
+import type { Figures } from '../report.js';
+
+/** What is measured of a system. */
+export type Work =
+  /** One client process, durable writes or linearizable reads. */
+  | 'write'
+  | 'read'
+  /** Writes in batches of 64; in flight are operations, not batches. */
+  | 'batch'
+  /** Writes of 64 clients in 16 processes. */
+  | 'many'
+  /** One call an operation, all by the same client in C. */
+  | 'unaryWrite'
+  | 'unaryRead'
+  /** Frames of as many operations as are in flight, and of 64. */
+  | 'echo'
+  | 'echo64'
+  /** One replica only. */
+  | 'single';
+
+export type SystemName = 'kvs' | 'etcd' | 'Redis' | 'bare stream' | 'bare log';
+
+/** One point of one system in one round. */
+export interface Sample {
+  readonly round: number;
+  readonly system: SystemName;
+  readonly work: Work;
+  readonly inFlight: number;
+  readonly figures: Figures;
+}
+
+/** What the systems need to know of a run. */
+export interface RoundOptions {
+  readonly round: number;
+  /** Counted at each point. */
+  readonly seconds: number;
+  /** An empty directory of the round. */
+  readonly directory: string;
+  readonly emit: (system: SystemName, work: Work, inFlight: number, figures: Figures) => void;
+}
+
+/** Every system has the same keys and values. */
+export const RECORDS = 10_000;
+export const VALUE_BYTES = 128;
+export const IN_FLIGHT = [1, 64, 256, 1000] as const;
+export const BATCH = 64;
+export const BATCHES_IN_FLIGHT = 16;
+export const MANY = { processes: 16, clients: 64 } as const;
+/** Before each point is counted. */
+export const WARM_SECONDS = 1;
