@@ -10,7 +10,9 @@ const SWEEP_EVERY = 1024;
 interface ClientRow {
   floor: number;
   atMs: number;
-  readonly results: Map<number, DedupResult>;
+  /** Of the requests that are not settled, oldest first; few at a time. */
+  readonly numbers: number[];
+  readonly results: DedupResult[];
 }
 
 /** The table's word on a request: its result, 'settled' (the client gave it up), or 'new'. */
@@ -29,7 +31,8 @@ export class DedupTable {
   lookup(client: ClientId, clientSequence: number): DedupVerdict {
     const row = this.clients.get(client);
     if (row === undefined) return 'new';
-    const result = row.results.get(clientSequence);
+    const at = row.numbers.lastIndexOf(clientSequence);
+    const result = row.results[at];
     if (result !== undefined) return result;
     return clientSequence < row.floor ? 'settled' : 'new';
   }
@@ -45,17 +48,24 @@ export class DedupTable {
     if (client === '') return;
     let row = this.clients.get(client);
     if (row === undefined) {
-      row = { floor: 0, atMs, results: new Map() };
+      row = { floor: 0, atMs, numbers: [], results: [] };
       this.clients.set(client, row);
     }
     if (atMs > row.atMs) row.atMs = atMs;
     if (settledBelow > row.floor) {
       row.floor = settledBelow;
-      for (const number of row.results.keys()) {
-        if (number < settledBelow) row.results.delete(number);
+      // About in the order of their numbers: one behind a later one goes when its turn has come.
+      let settled = 0;
+      while (settled < row.numbers.length && row.numbers[settled]! < settledBelow) settled += 1;
+      if (settled > 0) {
+        row.numbers.splice(0, settled);
+        row.results.splice(0, settled);
       }
     }
-    if (!row.results.has(clientSequence)) row.results.set(clientSequence, result);
+    if (!row.numbers.includes(clientSequence)) {
+      row.numbers.push(clientSequence);
+      row.results.push(result);
+    }
     if (++this.sinceSweep >= SWEEP_EVERY) this.sweep(atMs);
   }
 
@@ -65,7 +75,7 @@ export class DedupTable {
       client,
       floor: row.floor,
       atMs: row.atMs,
-      results: Array.from(row.results),
+      results: row.numbers.map((number, at) => [number, row.results[at]!] as const),
     }));
   }
 
@@ -73,7 +83,12 @@ export class DedupTable {
     this.clients.clear();
     this.sinceSweep = 0;
     for (const { client, floor, atMs, results } of rows) {
-      this.clients.set(client, { floor, atMs, results: new Map(results) });
+      this.clients.set(client, {
+        floor,
+        atMs,
+        numbers: results.map(([number]) => number),
+        results: results.map(([, result]) => result),
+      });
     }
   }
 

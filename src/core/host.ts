@@ -1,4 +1,5 @@
 import type { Bucket } from './bucket.js';
+import type { Primary } from './primary.js';
 import type { BucketId, Ordinal, Sequence } from './ids.js';
 import type { Lease } from './lease.js';
 import type { PeerMessage } from './message.js';
@@ -72,7 +73,7 @@ export interface Host {
   /** Send beacons at the next tick, due or not. */
   hastenBeacons(): void;
   /** Call the bucket's primary role at the end of this batch of inputs. */
-  markDirty(bucket: Bucket): void;
+  markDirty(primary: Primary): void;
   /** A token for asynchronous work; `done` gets its completion. */
   expect(done: (completion: Completion) => void): number;
   /** Let a server that is behind have this server's view, within reason. */

@@ -58,13 +58,10 @@ export class Lease {
     }
   }
 
-  /** Whether a primary that replicates to `others` may answer alone at `now`. */
-  holds(others: Iterable<Ordinal>, now: number, leaseMs: number): boolean {
-    for (const other of others) {
-      const sentMs = this.answered.get(other);
-      if (sentMs === undefined || now - sentMs >= leaseMs) return false;
-    }
-    return true;
+  /** Whether a primary may answer alone at `now`, as far as its replica `other` goes. */
+  holds(other: Ordinal, now: number, leaseMs: number): boolean {
+    const sentMs = this.answered.get(other);
+    return sentMs !== undefined && now - sentMs < leaseMs;
   }
 
   /** Whether each of `others` answered a beacon that was sent after `sinceMs`. */

@@ -73,6 +73,6 @@ export class Parking {
 
   /** The request was answered or went elsewhere. */
   forget(request: number): void {
-    this.deadlines.delete(request);
+    if (this.deadlines.size > 0) this.deadlines.delete(request);
   }
 }

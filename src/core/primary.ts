@@ -34,6 +34,8 @@ export class Primary {
   private logged: Sequence;
   private readonly resumedEpoch: Epoch;
   private begun = false;
+  /** Ticks are for it: kept by `Replicas`. */
+  awake = false;
   /** What to add to our monotonic clock to have the bucket's. */
   private clockOffsetMs: number;
 
@@ -71,7 +73,7 @@ export class Primary {
     const { lease, now, view } = this.host;
     for (const follower of this.followers.values()) {
       if (!follower.counted) continue;
-      if (!lease.holds([follower.ordinal], now, view.parameters.leaseMs)) return false;
+      if (!lease.holds(follower.ordinal, now, view.parameters.leaseMs)) return false;
     }
     return true;
   }
@@ -147,7 +149,7 @@ export class Primary {
       entry,
       commitPoint: bucket.commitPoint,
     });
-    host.markDirty(bucket);
+    host.markDirty(this);
   }
 
   /** End of a batch of inputs: one prepare per follower, one notice of durability. */
@@ -235,7 +237,7 @@ export class Primary {
       const entry = bucket.commitNext(this.host.store);
       this.serving.onCommitted(entry);
     }
-    this.host.markDirty(bucket);
+    this.host.markDirty(this);
     this.catchUp.propose();
     this.beginWhenReady();
   }
@@ -355,7 +357,7 @@ export class Primary {
       this.followers.set(ordinal, follower);
       if (learner) this.catchUp.probe(follower);
     }
-    host.markDirty(bucket);
+    host.markDirty(this);
     this.tryCommit();
   }
 

@@ -56,7 +56,7 @@ export class Replicas {
   /** Whoever asks gives it something to do. */
   primaryOf(bucket: BucketId): Primary | null | undefined {
     const primary = this.byBucket.get(bucket)?.primary;
-    if (primary) this.awake.add(primary);
+    if (primary) this.wake(primary);
     return primary;
   }
 
@@ -67,8 +67,11 @@ export class Replicas {
     for (const primary of due) {
       primary.tick(tellCommit);
       const rest = this.primaries.has(primary) ? primary.rest : 'quiet';
-      if (rest === 'none') this.awake.add(primary);
-      else this.awake.delete(primary);
+      if (rest === 'none') this.wake(primary);
+      else {
+        primary.awake = false;
+        this.awake.delete(primary);
+      }
       if (rest === 'queued') this.queued.add(primary);
       else this.queued.delete(primary);
     }
@@ -94,7 +97,7 @@ export class Replicas {
       if (before.members.get(ordinal)?.incarnation === incarnation) continue;
       for (const primary of this.primaries) {
         primary.onRestarted(ordinal);
-        this.awake.add(primary);
+        this.wake(primary);
       }
     }
   }
@@ -112,10 +115,17 @@ export class Replicas {
     if (row !== undefined) this.takeRole(bucket, row, true, false, null);
   }
 
-  /** Call the bucket's primary role at the end of this batch of inputs. */
-  markDirty(bucket: BucketId): void {
-    const primary = this.primaryOf(bucket);
-    if (primary) this.dirty.add(primary);
+  /** Call the role at the end of this batch of inputs. */
+  markDirty(primary: Primary): void {
+    if (!this.primaries.has(primary)) return;
+    this.wake(primary);
+    this.dirty.add(primary);
+  }
+
+  private wake(primary: Primary): void {
+    if (primary.awake) return;
+    primary.awake = true;
+    this.awake.add(primary);
   }
 
   /** End of a batch of inputs. */
@@ -193,7 +203,7 @@ export class Replicas {
     }
     held.primary = new Primary(held.bucket, row, this.host, this.incarnation, shared, resuming);
     this.primaries.add(held.primary);
-    this.awake.add(held.primary);
+    this.wake(held.primary);
     this.dirty.add(held.primary);
     return shared;
   }

@@ -1,7 +1,7 @@
-import { transactionKey } from './bucket.js';
 import { type Current, met } from './condition.js';
 import { Coordinator } from './coordinator.js';
 import { Entry, EntryKind, type TransactionBody } from './entry.js';
+import { PendingRequests } from './pending-requests.js';
 import { bare, Expiry, unstamped } from './expiry.js';
 import type { Host } from './host.js';
 import type { ClientId, Key, Sequence, Version } from './ids.js';
@@ -34,11 +34,18 @@ interface Overlaid {
 }
 
 /** Someone who waits for an entry to commit: its answer, or a fact that depends on it. */
-interface Waiting {
-  readonly request: number;
-  readonly operation: Operation;
-  /** Of the entry: what it wrote; or the operation is to begin anew. */
-  readonly result: Result | 'written' | 'again';
+class Waiting {
+  /** Who waits for the same entry, and came later. */
+  next: Waiting | null = null;
+  /** Of the first one: the last of them. */
+  last: Waiting = this;
+
+  constructor(
+    readonly request: number,
+    readonly operation: Operation,
+    /** Of the entry: what it wrote; or the operation is to begin anew. */
+    readonly result: Result | 'written' | 'again',
+  ) {}
 }
 
 /** Who asks for an entry that the server makes by itself. */
@@ -54,14 +61,14 @@ export class Serving {
   readonly coordinator: Coordinator;
   readonly expiry: Expiry;
   private readonly overlay = new Map<Key, Overlaid>();
-  private readonly waiting = new Map<Sequence, Waiting[]>();
+  private readonly waiting = new Map<Sequence, Waiting>();
   /** Confirmed reads that wait, and since when. */
   private readonly confirming = new Map<number, number>();
   private readonly holds = new ReadHolds();
   /** Keys deleted since the role began. */
   private deletes = 0;
   /** Requests in the log that are not committed: retries join them (D4). */
-  private readonly pending = new Map<string, Sequence>();
+  private readonly pending = new PendingRequests();
 
   constructor(
     private readonly primary: Primary,
@@ -114,9 +121,7 @@ export class Serving {
   onCommitted(entry: Entry): void {
     const overlaid = this.overlay.get(entry.key);
     if (overlaid?.sequence === entry.sequence) this.overlay.delete(entry.key);
-    if (entry.client !== '') {
-      this.pending.delete(transactionKey(entry.client, entry.clientSequence));
-    }
+    if (entry.client !== '') this.pending.remove(entry);
     // A resolve may delete; one count too many costs a getr another round, no more.
     if (entry.kind === EntryKind.Delete || entry.kind === EntryKind.Resolve) this.deletes += 1;
     if (entry.kind === EntryKind.Digest) {
@@ -127,7 +132,8 @@ export class Serving {
     const waiting = this.waiting.get(entry.sequence);
     if (waiting === undefined) return;
     this.waiting.delete(entry.sequence);
-    for (const { request, operation, result } of waiting) {
+    for (let one: Waiting | null = waiting; one !== null; one = one.next) {
+      const { request, operation, result } = one;
       if (result === 'written') this.host.answer(request, this.written(entry));
       else if (result === 'again') this.host.route(request, operation);
       // What a condition was judged by is a fact now, but it need not be the newest one: without
@@ -156,8 +162,10 @@ export class Serving {
 
   /** The role ended: whoever waits is sent to the new primary, which knows the outcome (D4). */
   end(): void {
-    for (const list of this.waiting.values()) {
-      for (const { request, operation } of list) this.host.reroute(request, operation);
+    for (const first of this.waiting.values()) {
+      for (let one: Waiting | null = first; one !== null; one = one.next) {
+        this.host.reroute(one.request, one.operation);
+      }
     }
     this.waiting.clear();
     this.coordinator.end();
@@ -399,12 +407,11 @@ export class Serving {
     const kind = deletes ? EntryKind.Delete : EntryKind.Set;
     const { key, ttlMs } = operation;
     const value = deletes ? null : this.expiry.stamped(key, operation.value ?? EMPTY, ttlMs);
-    const { sequence } = this.log(kind, version, previous, operation, key, value, null);
+    const entry = this.log(kind, version, previous, operation, key, value, null);
+    const { sequence } = entry;
     this.overlay.set(key, { version, exists: !deletes, sequence });
     this.expectCommit(sequence, request, operation, 'written');
-    if (operation.client !== '') {
-      this.pending.set(transactionKey(operation.client, operation.clientSequence), sequence);
-    }
+    if (operation.client !== '') this.pending.add(entry);
   }
 
   /** Say that a condition is not met, when what it was judged by is a fact. */
@@ -421,10 +428,14 @@ export class Serving {
     operation: Operation,
     result: Waiting['result'],
   ): void {
-    const waiting = { request, operation, result };
-    const list = this.waiting.get(sequence);
-    if (list === undefined) this.waiting.set(sequence, [waiting]);
-    else list.push(waiting);
+    const waiting = new Waiting(request, operation, result);
+    const first = this.waiting.get(sequence);
+    if (first === undefined) {
+      this.waiting.set(sequence, waiting);
+      return;
+    }
+    first.last.next = waiting;
+    first.last = waiting;
   }
 
   /** False when the request was answered, joined to its former self, or refused. */
@@ -446,8 +457,7 @@ export class Serving {
       this.answerAgain(request, verdict);
       return false;
     }
-    const key = transactionKey(operation.client, operation.clientSequence);
-    const sequence = this.pending.get(key);
+    const sequence = this.pending.find(operation.client, operation.clientSequence);
     if (sequence === undefined) return true;
     this.expectCommit(sequence, request, operation, 'written');
     return false;

@@ -35,9 +35,7 @@ export class LogIndex {
     const bucket = this.bucket(head.bucket);
     switch (head.type) {
       case 'entry':
-        voidOlder(bucket, head.sequence);
-        cutFrom(bucket, head.sequence);
-        bucket.positions.push(position);
+        this.noteEntry(head.bucket, head.sequence, position);
         break;
       case 'cut':
         if (bucket.older !== null && head.sequence < bucket.older) bucket.older = head.sequence;
@@ -56,6 +54,14 @@ export class LogIndex {
         bucket.older = null;
         break;
     }
+  }
+
+  /** The same for an entry, which most records are. */
+  noteEntry(id: BucketId, sequence: Sequence, position: number): void {
+    const bucket = this.bucket(id);
+    voidOlder(bucket, sequence);
+    cutFrom(bucket, sequence);
+    bucket.positions.push(position);
   }
 
   /**

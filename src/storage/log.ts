@@ -126,7 +126,9 @@ export class Log {
     out.patchU32(at + 8, mark);
     const payload = out.buffer.subarray(at + FRAME_HEADER_BYTES, out.at);
     out.patchU32(at + 12, checksum(payload, mark));
-    this.index.note(headOf(record), this.end);
+    if (record.type === 'entry') {
+      this.index.noteEntry(record.bucket, record.entry.sequence, this.end);
+    } else this.index.note(headOf(record), this.end);
     this.end += out.at - at;
     this.schedule();
   }

@@ -35,16 +35,16 @@ export interface RecordHead {
 
 /** Layout: format, type, bucket (u32), sequence (8 bytes), then what the type adds. */
 export function writeRecord(out: ByteWriter, record: LogRecord): void {
+  if (record.type === 'entry') {
+    // Most records are entries: no object is made for their head.
+    writeHead(out, 1, record.bucket, record.entry.sequence);
+    out.number(record.commitPoint);
+    writeEntry(out, record.entry);
+    return;
+  }
   const head = headOf(record);
-  out.u8(FORMAT);
-  out.u8(TYPES.indexOf(head.type));
-  out.u32(head.bucket);
-  out.number(head.sequence);
+  writeHead(out, TYPES.indexOf(head.type), head.bucket, head.sequence);
   switch (record.type) {
-    case 'entry':
-      out.number(record.commitPoint);
-      writeEntry(out, record.entry);
-      break;
     case 'installed':
       writeMeta(out, record.meta);
       break;
@@ -61,6 +61,13 @@ export function writeRecord(out: ByteWriter, record: LogRecord): void {
     case 'dropped':
       break;
   }
+}
+
+function writeHead(out: ByteWriter, type: number, bucket: BucketId, sequence: Sequence): void {
+  out.u8(FORMAT);
+  out.u8(type);
+  out.u32(bucket);
+  out.number(sequence);
 }
 
 export function headOf(record: LogRecord): RecordHead {

@@ -6,16 +6,18 @@ import { Buffer } from 'node:buffer';
  * fields that hold their default are left out (protobuf encoding, "Default values").
  */
 export class HotWriter {
-  buffer = Buffer.allocUnsafeSlow(64 * 1024);
+  buffer = Buffer.allocUnsafeSlow(START_BYTES);
   /** Bytes written so far. */
   at = 0;
 
   /** What was written, as a copy of its own; the writer begins anew. */
   take(): Buffer {
-    const copy = Buffer.allocUnsafeSlow(this.at);
+    const copy = Buffer.allocUnsafe(this.at);
     this.buffer.copy(copy, 0, 0, this.at);
     this.at = 0;
-    if (this.buffer.length > KEEP_BYTES) this.buffer = Buffer.allocUnsafeSlow(64 * 1024);
+    if (this.buffer.length > KEEP_BYTES) {
+      this.buffer = Buffer.allocUnsafeSlow(START_BYTES);
+    }
     return copy;
   }
 
@@ -108,6 +110,8 @@ export class HotWriter {
   }
 }
 
+/** Many streams have a writer each. */
+const START_BYTES = 16 * 1024;
 /** A writer that grew beyond this for one large frame gives its memory back. */
 const KEEP_BYTES = 1024 * 1024;
 /** Below this a loop is quicker than the call into the runtime. */
