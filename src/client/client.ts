@@ -21,7 +21,7 @@ import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 import { Admin } from './admin.js';
 import { CausalSession, contextOf } from './causal-session.js';
 import { Numbering } from './numbering.js';
-import { Router } from './router.js';
+import { type Outcome, refusal, Router } from './router.js';
 import { ViewSource } from './views.js';
 
 export interface ClientOptions {
@@ -164,22 +164,19 @@ export class KvsClient {
    * Linearizable read; null when the key does not exist. `confirm`: every other replica confirms
    * the primary first, so that no clock is trusted; costs a round between the servers.
    */
-  async get(key: Bytes, options: { readonly confirm?: boolean } = {}): Promise<Value | null> {
+  get(key: Bytes, options: { readonly confirm?: boolean } = NOTHING): Promise<Value | null> {
     const kind = options.confirm === true ? OperationKind.ConfirmedGet : OperationKind.Get;
-    const result = await this.ask(this.operation(kind, this.keyOf(key), null, {}));
-    if (!result.found) return null;
-    return { value: result.value ?? new Uint8Array(0), ...this.where(result) };
+    return this.ask(this.operation(kind, this.keyOf(key), null, NOTHING), this.toValue);
   }
 
-  async set(key: Bytes, value: Bytes, options: SetOptions = {}): Promise<Written> {
+  set(key: Bytes, value: Bytes, options: SetOptions = NOTHING): Promise<Written> {
     const operation = this.operation(OperationKind.Set, this.keyOf(key), bytes(value), options);
-    return this.written(await this.ask(operation));
+    return this.ask(operation, this.toWritten);
   }
 
-  async delete(key: Bytes, options: WriteOptions = {}): Promise<Deleted> {
+  delete(key: Bytes, options: WriteOptions = NOTHING): Promise<Deleted> {
     const operation = this.operation(OperationKind.Delete, this.keyOf(key), null, options);
-    const result = await this.ask(operation);
-    return { deleted: result.found, ...this.written(result) };
+    return this.ask(operation, this.toDeleted);
   }
 
   /**
@@ -213,7 +210,7 @@ export class KvsClient {
     const names = keys.map((key) => this.keyOf(key));
     const reads = { keys: names, holdMs: 0 };
     const operation = this.operation(OperationKind.GetR, names[0] ?? '', null, { reads });
-    const { records } = await this.ask(operation);
+    const { records } = await this.ask(operation, asItIs);
     const found = new Map(records.map(({ key, value, version }) => [key, { value, version }]));
     return names.map((name) => found.get(name) ?? null);
   }
@@ -233,8 +230,8 @@ export class KvsClient {
     return new CausalSession(
       namespace,
       number,
-      (kind, key, value, parts) => this.ask(this.operation(kind, key, value, parts)),
-      (result) => this.written(result),
+      (kind, key, value, parts) => this.ask(this.operation(kind, key, value, parts), asItIs),
+      this.toWritten,
       context,
     );
   }
@@ -265,6 +262,7 @@ export class KvsClient {
       for (let bucket = buckets.pop(); bucket !== undefined; bucket = buckets.pop()) {
         const { version } = await this.ask(
           this.operation(OperationKind.Count, prefix, null, { bucket }),
+          asItIs,
         );
         records += version;
       }
@@ -325,7 +323,7 @@ export class KvsClient {
     let after = this.keyOf('');
     for (;;) {
       const operation = this.operation(OperationKind.Scan, after, null, { bucket });
-      const result = await this.ask(operation);
+      const result = await this.ask(operation, asItIs);
       for (const { key, value, version } of result.records) {
         // In key order: beyond are those of other namespaces.
         if (!key.startsWith(this.keyOf('')) || isNamed(key) !== (this.space !== null)) {
@@ -333,7 +331,7 @@ export class KvsClient {
         }
         if (!key.startsWith(prefix)) continue;
         const name = Buffer.from(plainKey(key), 'latin1');
-        records.push({ key: name, value, version, server: this.where(result).server });
+        records.push({ key: name, value, version, server: this.at(result) });
       }
       if (!result.more) return records;
       after = result.records.at(-1)?.key ?? after;
@@ -392,47 +390,77 @@ export class KvsClient {
     return keyIn(this.space?.number ?? 0, binary(key));
   }
 
-  private async ask(operation: Operation): Promise<Result> {
-    const result = await this.outcome(operation);
-    throwUnlessOk(result);
-    return result;
-  }
-
-  private outcome(operation: Operation): Promise<Result> {
+  /** One promise an operation, and nothing else that waits. Rejects unless the code is Ok. */
+  private ask<T>(operation: Operation, read: (result: Result) => T): Promise<T> {
     return new Promise((resolve, reject) => {
-      const problem = objection(operation, NO_VIEW);
-      if (problem !== null) {
-        this.settle(operation);
-        reject(KvsError.ofCode(problem.code, problem.detail));
-        return;
-      }
-      this.router.submit(operation, {
-        done: (result) => {
-          this.settle(operation);
-          resolve(result);
-        },
-      });
+      this.begin(operation, new Completion(this.numbering, operation, read, resolve, reject));
     });
   }
 
-  private settle(operation: Operation): void {
-    if (operation.clientSequence > 0) this.numbering.settle(operation.clientSequence);
+  /** The same for whoever wants to see refusals. */
+  private outcome(operation: Operation): Promise<Result> {
+    return new Promise((resolve) => {
+      const done = (result: Result): void => {
+        this.numbering.settle(operation.clientSequence);
+        resolve(result);
+      };
+      this.begin(operation, { done });
+    });
   }
 
-  private written(result: Result): Written {
-    return { previous: result.previous, ...this.where(result) };
+  private begin(operation: Operation, outcome: Outcome): void {
+    const problem = objection(operation, NO_VIEW);
+    if (problem === null) this.router.submit(operation, outcome);
+    else outcome.done(refusal(problem.code, problem.detail, null));
   }
 
-  private where(result: Result): Omit<Written, 'previous'> {
-    const { version, epoch, bucket, server } = result;
-    const address = this.views.view?.members.get(server)?.address;
-    return { version, epoch, bucket, server: address ?? `server ${server}` };
+  private readonly toValue = (result: Result): Value | null => {
+    if (!result.found) return null;
+    const { value, version, epoch, bucket } = result;
+    return { value: value ?? new Uint8Array(0), version, epoch, bucket, server: this.at(result) };
+  };
+
+  private readonly toWritten = (result: Result): Written => {
+    const { previous, version, epoch, bucket } = result;
+    return { previous, version, epoch, bucket, server: this.at(result) };
+  };
+
+  private readonly toDeleted = (result: Result): Deleted => {
+    return { deleted: result.found, ...this.toWritten(result) };
+  };
+
+  /** Address of the server that answered. */
+  private at({ server }: Result): string {
+    return this.views.view?.members.get(server)?.address ?? `server ${server}`;
   }
 
   private transactionId(operation: Operation): string {
     const id = Buffer.from(operation.client, 'latin1').toString('hex');
     return `${id}-${operation.clientSequence}`;
   }
+}
+
+/** The promise of one operation. */
+class Completion<T> implements Outcome {
+  constructor(
+    private readonly numbering: Numbering,
+    private readonly operation: Operation,
+    private readonly read: (result: Result) => T,
+    private readonly resolve: (value: T) => void,
+    private readonly reject: (error: Error) => void,
+  ) {}
+
+  done(result: Result): void {
+    this.numbering.settle(this.operation.clientSequence);
+    if (result.code === Code.Ok) this.resolve(this.read(result));
+    else this.reject(KvsError.ofCode(result.code, result.detail));
+  }
+}
+
+const NOTHING = {};
+
+function asItIs(result: Result): Result {
+  return result;
 }
 
 /** Connect: resolves when a view is known, rejects with a `KvsError` when none is in time. */
@@ -469,7 +497,16 @@ function conditionalWrite(write: SetrWrite, key: Key): ConditionalWrite {
 
 /** Bytes as a binary string; a string is taken as UTF-8. */
 function binary(key: Bytes): Key {
+  if (typeof key === 'string' && isAscii(key)) return key;
   return Buffer.from(key).toString('latin1');
+}
+
+/** Most keys are: their UTF-8 is themselves. */
+function isAscii(text: string): boolean {
+  for (let index = 0; index < text.length; index += 1) {
+    if (text.charCodeAt(index) > 0x7f) return false;
+  }
+  return true;
 }
 
 function bytes(value: Bytes): Uint8Array {

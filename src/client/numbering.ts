@@ -17,8 +17,11 @@ export class Numbering {
     return this.floor;
   }
 
+  /** 0, which reads have: nothing to settle. */
   settle(number: number): void {
-    this.settledAbove.add(number);
-    while (this.settledAbove.delete(this.floor)) this.floor += 1;
+    if (number === this.floor) this.floor += 1;
+    else if (number > this.floor) this.settledAbove.add(number);
+    else return;
+    while (this.settledAbove.size > 0 && this.settledAbove.delete(this.floor)) this.floor += 1;
   }
 }

@@ -28,6 +28,8 @@ export interface Outcome {
 
 /** One operation until its outcome is told, and the one that hears of its attempts. */
 class Call implements Asker {
+  bucketEpoch = 0;
+  timeoutMs = 0;
   attempts = 0;
   /** Attempts that were not answered. */
   open = 0;
@@ -126,9 +128,9 @@ export class Router implements CallKeeper {
     call.retryMs = Infinity;
     // Causal reads wait at the server for what is missing there, and are told what that is.
     const spare = view !== null && isCausal(call.operation, view) ? ANSWER_MS : 0;
-    const left = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
-    const epoch = view?.rows[bucket]?.epoch ?? 0;
-    this.link(address).submit(call.operation, call, epoch, left);
+    call.timeoutMs = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
+    call.bucketEpoch = view?.rows[bucket]?.epoch ?? 0;
+    this.link(address).submit(call);
   }
 
   onResult(call: Call, result: Result): void {
@@ -252,7 +254,8 @@ function isCausal({ context, key }: Operation, { namespaces }: View): boolean {
   return context !== null && namespaces.get(namespaceOf(key))?.mode === Mode.Causal;
 }
 
-function refusal(code: Code, detail: string, from: Result | null): Result {
+/** What an operation ends with that no server has answered. */
+export function refusal(code: Code, detail: string, from: Result | null): Result {
   const { epoch, bucket, server } = from ?? { epoch: 0, bucket: 0, server: 0 };
   return new Result(code, false, null, 0, 0, epoch, bucket, server, detail, NO_RECORDS, false, 0);
 }

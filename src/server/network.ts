@@ -54,7 +54,9 @@ export class PeerNetwork implements Network {
       door = { address, frames: new FrameClient(address) };
       this.doors.set(to, door);
     }
-    door.frames.submit(operation, { onResult: done, onBroken: () => done(null) });
+    const { bucketEpoch, timeoutMs } = operation;
+    const onBroken = (): void => done(null);
+    door.frames.submit({ operation, bucketEpoch, timeoutMs, onResult: done, onBroken });
   }
 
   close(): void {

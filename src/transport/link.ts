@@ -97,10 +97,10 @@ export class PeerLink {
       this.gathered = [];
       return;
     }
-    const { outflow, gathered } = this;
+    const { gathered } = this;
     let start = 0;
-    while (start < gathered.length && outflow?.room === true) {
-      start = this.writeFrame(outflow, start);
+    while (start < gathered.length && this.outflow?.room === true) {
+      start = this.writeFrame(this.outflow, start);
     }
     this.gathered = start === gathered.length ? [] : gathered.slice(start);
     if (this.gathered.length > 0 && this.isTooMuch()) this.gathered = [];

@@ -30,20 +30,14 @@ export interface LinkBroken {
   readonly why: string;
 }
 
-/** Hears what became of an operation that was given to a `FrameClient`; told once. */
+/** An operation for a `FrameClient`, and who hears what became of it; told once. */
 export interface Asker {
+  readonly operation: Operation;
+  /** These two as this attempt has them. */
+  readonly bucketEpoch: Epoch;
+  readonly timeoutMs: number;
   onResult(result: Result): void;
   onBroken(broken: LinkBroken): void;
-}
-
-/** An operation that waits for its frame, with what is this attempt's own. */
-class Queued {
-  constructor(
-    readonly operation: Operation,
-    readonly asker: Asker,
-    readonly bucketEpoch: Epoch,
-    readonly timeoutMs: number,
-  ) {}
 }
 
 /**
@@ -56,7 +50,7 @@ export class FrameClient {
   private outflow: Outflow | null = null;
   private readonly out = new HotWriter();
   private readonly waiting = new Map<number, Asker>();
-  private queue: Queued[] = [];
+  private queue: Asker[] = [];
   private nextId = 1;
   private scheduled = false;
   private connecting = false;
@@ -66,13 +60,8 @@ export class FrameClient {
     this.client = new Client(address, insecure(), channelOptions());
   }
 
-  submit(
-    operation: Operation,
-    asker: Asker,
-    bucketEpoch = operation.bucketEpoch,
-    timeoutMs = operation.timeoutMs,
-  ): void {
-    this.queue.push(new Queued(operation, asker, bucketEpoch, timeoutMs));
+  submit(asker: Asker): void {
+    this.queue.push(asker);
     this.schedule();
   }
 
@@ -133,10 +122,10 @@ export class FrameClient {
     beginRequest(out, client, settledBelow);
     let taken = 0;
     for (; taken < count && out.at < STREAM_LIMITS.frameBytes; taken += 1) {
-      const { operation, asker, bucketEpoch, timeoutMs } = queue[taken]!;
+      const asker = queue[taken]!;
       const id = this.nextId++;
       this.waiting.set(id, asker);
-      writeOperation(out, operation, id, bucketEpoch, timeoutMs);
+      writeOperation(out, asker.operation, id, asker.bucketEpoch, asker.timeoutMs);
     }
     this.queue = taken === queue.length ? [] : queue.slice(taken);
     return out.take();
@@ -180,7 +169,7 @@ export class FrameClient {
     this.waiting.clear();
     this.queue = [];
     for (const asker of sent) asker.onBroken({ sent: true, why });
-    for (const { asker } of unsent) asker.onBroken({ sent: false, why });
+    for (const asker of unsent) asker.onBroken({ sent: false, why });
   }
 }
 

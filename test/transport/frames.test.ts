@@ -79,7 +79,10 @@ function exchange(
 }
 
 function ask(client: FrameClient, operation: Operation): Promise<Result | LinkBroken> {
-  return new Promise((done) => client.submit(operation, { onResult: done, onBroken: done }));
+  const { bucketEpoch, timeoutMs } = operation;
+  return new Promise((done) =>
+    client.submit({ operation, bucketEpoch, timeoutMs, onResult: done, onBroken: done }),
+  );
 }
 
 async function until(condition: () => boolean): Promise<void> {
