@@ -33,10 +33,9 @@ export async function measureMemory(
   let client = await connect(cluster.leaderAddress);
   const records = new Records(() => client, valueBytes);
   const told = (what: string): void => {
-    const limited = cell === null ? '' : `; control group ${mebibytes(cell.peakBytes)}`;
     const { own, mapped } = watch;
-    say(`${what}; most in memory ${mebibytes(own)} of its own, ${mebibytes(mapped)} mapped files`);
-    if (limited !== '') say(`  most in the group since its start, cache included${limited}`);
+    const peak = cell === null ? '' : `; the group up to ${mebibytes(cell.peakBytes)} so far`;
+    say(`${what}; up to ${mebibytes(own)} of its own and ${mebibytes(mapped)} mapped${peak}`);
     watch.reset();
   };
   try {

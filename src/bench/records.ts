@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto';
 
 import type { KvsClient } from '../client/index.js';
 
-const HANDS = 512;
+const READERS = 512;
+/** Many, so that a group of the log holds many. */
+const WRITERS = 2048;
 const POOL_BYTES = 1 << 20;
 
 /**
@@ -25,7 +27,8 @@ export class Records {
   async fill(from: number, to: number): Promise<number> {
     const count = to - from;
     const step = stepThrough(count);
-    return this.perSecond(count, (number) => this.write(from + ((number * step) % count)));
+    const write = (number: number): Promise<void> => this.write(from + ((number * step) % count));
+    return this.perSecond(count, WRITERS, write);
   }
 
   /** Reads records out of `of` at random for `ms`; reads a second. */
@@ -38,13 +41,13 @@ export class Records {
         reads += 1;
       }
     };
-    await Promise.all(Array.from({ length: HANDS }, hand));
+    await Promise.all(Array.from({ length: READERS }, hand));
     return (reads / ms) * 1000;
   }
 
   /** Reads all records; reads a second. */
   async verify(of: number): Promise<number> {
-    return this.perSecond(of, (number) => this.check(number));
+    return this.perSecond(of, READERS, (number) => this.check(number));
   }
 
   async write(number: number): Promise<void> {
@@ -81,13 +84,17 @@ export class Records {
     return value;
   }
 
-  private async perSecond(count: number, work: (number: number) => Promise<void>): Promise<number> {
+  private async perSecond(
+    count: number,
+    hands: number,
+    work: (number: number) => Promise<void>,
+  ): Promise<number> {
     const beganMs = performance.now();
     let next = 0;
     const hand = async (): Promise<void> => {
       while (next < count) await work(next++);
     };
-    await Promise.all(Array.from({ length: HANDS }, hand));
+    await Promise.all(Array.from({ length: hands }, hand));
     return (count / (performance.now() - beganMs)) * 1000;
   }
 }

@@ -5,7 +5,8 @@ import { daemonProgram, runDaemon } from './daemon.js';
 import { CommandError } from './exit-code.js';
 import { parseDuration, parseSize, setting } from './options.js';
 
-const LEAST_CACHE_BYTES = 64 * 2 ** 20;
+/** The engine keeps 64 files open at least. */
+const LEAST_CACHE_BYTES = 256 * 2 ** 20;
 
 type Settings = Omit<ServerOptions, 'log'>;
 
@@ -27,9 +28,9 @@ export function main(argv: string[]): Promise<number> {
         .default(parseDuration('10s'), '10s'),
     )
     .addOption(
-      setting('--cache-size <size>', 'files of the state that are in memory at once, about')
+      setting('--cache-size <size>', 'files of the state mapped into memory at once, about')
         .argParser(cacheSize)
-        .default(cacheSize('256MiB'), '256MiB'),
+        .default(cacheSize('4GiB'), '4GiB'),
     )
     .addHelpText(
       'after',
@@ -56,7 +57,7 @@ export function main(argv: string[]): Promise<number> {
       return { ...where, weight: share, scrubIntervalMs, cacheBytes };
     },
     start: async (settings, log) => {
-      const { startServer } = await import('../server/compose.js');
+      const { startServer } = await import('../server/start.js');
       return startServer({ ...settings, log });
     },
   });
@@ -71,5 +72,5 @@ function weight(text: string): number {
 function cacheSize(text: string): number {
   const bytes = parseSize(text);
   if (bytes >= LEAST_CACHE_BYTES) return bytes;
-  throw new InvalidArgumentError('Write 64MiB or more.');
+  throw new InvalidArgumentError('Write 256MiB or more.');
 }

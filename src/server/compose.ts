@@ -1,12 +1,11 @@
-import { Gauge, Registry } from 'prom-client';
+import type { Gauge } from 'prom-client';
 
 import type { View } from '../core/view.js';
 import { DEFAULT_SERVER_SETTINGS } from '../core/host.js';
 import { ViewUpdate } from '../core/message.js';
 import type { Alarm } from '../core/outbox.js';
 import { Recovery } from '../core/recovery.js';
-import { DEFAULT_STORAGE_SETTINGS, openStorage, type Storage } from '../storage/storage.js';
-import { parseAddresses } from '../transport/address.js';
+import type { Storage } from '../storage/storage.js';
 import { deferred } from '../transport/deferred.js';
 import { HttpListener } from '../transport/http.js';
 import { servePeer } from '../transport/link.js';
@@ -49,33 +48,11 @@ export interface RunningServer {
   readonly failed: Promise<Error>;
 }
 
-const LEADER_PORT = 7400;
 const LEAVE_MS = 3000;
 const STOP_MS = 1000;
 
-/** Start a server; resolves when it belongs to a cluster and serves. Throws typed errors. */
-export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const leaders = parseAddresses(options.leader, LEADER_PORT);
-  const { promise: failed, resolve: fail } = deferred<Error>();
-  const settings = {
-    ...DEFAULT_STORAGE_SETTINGS,
-    engine: { ...DEFAULT_STORAGE_SETTINGS.engine, cacheBytes: options.cacheBytes },
-  };
-  const storage = await openStorage(options.dataDir, settings, {
-    onFatal: fail,
-    onDamage: (error) => options.log.error(error.message),
-  });
-  const process = new ServerProcess(options, leaders, storage, fail);
-  try {
-    return { ...(await process.start()), failed, stop: () => process.stop() };
-  } catch (error) {
-    await process.abandon();
-    throw error;
-  }
-}
-
 /** Puts the parts of one server together and takes them apart. */
-class ServerProcess {
+export class ServerProcess {
   private readonly listener = new Listener([
     'kvs.v1.KeyValueService',
     'kvs.v1.PeerService',
@@ -260,9 +237,19 @@ class ServerProcess {
   }
 
   private metrics(): () => Promise<string> {
+    let gauges: Promise<() => Promise<string>> | null = null;
+    return async () => {
+      gauges ??= this.gauges();
+      return (await gauges)();
+    };
+  }
+
+  /** Their library is loaded when somebody asks: a server starts sooner without it. */
+  private async gauges(): Promise<() => Promise<string>> {
+    const { Gauge: GaugeOf, Registry } = await import('prom-client');
     const registry = new Registry();
     const registers = [registry];
-    const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
+    const gauge = (name: string, help: string): Gauge => new GaugeOf({ name, help, registers });
     const epoch = gauge('kvs_epoch', 'Number of the view held');
     const open = gauge('kvs_operations_outstanding', 'Operations not answered yet');
     const log = gauge('kvs_log_bytes_since_checkpoint', 'Log bytes that a restart replays');

@@ -46,7 +46,7 @@ export interface EngineSettings {
 }
 
 export const DEFAULT_ENGINE_SETTINGS: EngineSettings = {
-  cacheBytes: 256 * 1024 * 1024,
+  cacheBytes: 4 * 1024 * 1024 * 1024,
   rowCacheBytes: 32 * 1024 * 1024,
   writeBufferBytes: 16 * 1024 * 1024,
 };
@@ -72,7 +72,7 @@ const BATCH_BYTES = 1024 * 1024;
 /** Rows that are encoded in one turn of the event loop: others wait meanwhile. */
 const ROWS_AT_ONCE = 256;
 
-const TABLE_BYTES = 2 * 1024 * 1024;
+const TABLE_BYTES = 4 * 1024 * 1024;
 /** Files that the engine keeps open beside its tables. */
 const OTHER_FILES = 10;
 

@@ -93,9 +93,9 @@ export class LogIndex {
       const index = this.bucket(id);
       if (index.older === null || first === null) continue;
       const end = Math.min(first + positions.length, index.older + 1);
-      if (end <= first || (index.first !== null && index.first !== end)) continue;
-      index.positions = [...positions.slice(0, end - first), ...index.positions];
-      index.first = first;
+      if (index.first !== null && index.first !== end) continue;
+      index.positions = [...positions.slice(0, Math.max(0, end - first)), ...index.positions];
+      index.first = Math.min(first, end);
     }
   }
 

@@ -145,7 +145,8 @@ export async function scanOlder(
   onDamage: (error: StorageError) => void,
 ): Promise<LogIndex> {
   let index = new LogIndex();
-  for (const segment of [...retained]) {
+  const found = Array.from(retained);
+  for (const segment of found) {
     if (segment.base >= until) break;
     const limit = Math.min(segment.end, until);
     let end: number;

@@ -128,6 +128,7 @@ describe('the real daemons check their settings', () => {
       zone: 'z',
       weight: 1,
       scrubIntervalMs: 10_000,
+      cacheBytes: 4 * 2 ** 30,
     });
   });
 

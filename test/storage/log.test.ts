@@ -6,6 +6,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { realFiles } from '../../src/storage/files.js';
 import type { LogFile, LogFiles } from '../../src/storage/files.js';
+import { decodeHeader } from '../../src/storage/log-segment.js';
 import { Log } from '../../src/storage/log.js';
 import type { StorageError } from '../../src/storage/storage-error.js';
 import { Child, entry, logged, meta, noFatal, temporaryDirectory, view } from './support.js';
@@ -47,6 +48,13 @@ async function onlySegment(directory: string): Promise<string> {
   const [path, ...others] = await segmentFiles(directory);
   expect(others).toEqual([]);
   return path ?? '';
+}
+
+/** Positions of the segments' first frames. */
+async function frameStarts(directory: string): Promise<number[]> {
+  const paths = await segmentFiles(directory);
+  const files = await Promise.all(paths.map((path) => readFile(path)));
+  return files.map((bytes, at) => decodeHeader(bytes, paths[at] ?? '').base);
 }
 
 /** Opens, appends, closes. */
@@ -380,5 +388,50 @@ describe('reading entries back', () => {
     await writeFile(path, bytes);
     await expect(log.readEntries(1, 1, 100)).rejects.toMatchObject({ code: 'DAMAGED' });
     await log.close();
+  });
+
+  test('reads what stands before the start only when it is asked for', async () => {
+    const directory = await temporaryDirectory();
+    const log = await open(directory, { segmentBytes: 4096, retainBytes: 0 });
+    const positions: number[] = [];
+    for (let sequence = 1; sequence <= 60; sequence++) {
+      positions.push(log.end);
+      await append(log, logged(1, sequence, 'v'.repeat(200)));
+    }
+    const { end } = log;
+    await log.close();
+    for (const from of [positions[0], positions[29], positions[59], end]) {
+      const again = await Log.open(directory, SETTINGS, { onFatal: noFatal }, from);
+      expect(again.end).toBe(end);
+      expect(again.index.positionsFrom(1, 1) === null).toBe(from !== positions[0]);
+      await append(again);
+      expect(await sequences(again, 1, 10)).toHaveLength(51);
+      expect(await sequences(again, 1, 60)).toEqual([60]);
+      await again.close();
+    }
+  });
+
+  test('damage that only others could meet is told, and passed over', async () => {
+    const directory = await temporaryDirectory();
+    const log = await open(directory, { segmentBytes: 4096, retainBytes: 0 });
+    for (let sequence = 1; sequence <= 60; sequence++) {
+      await append(log, logged(1, sequence, `${'v'.repeat(200)}/${sequence}`));
+    }
+    const last = log.end - 1;
+    await log.close();
+    const [first = ''] = await segmentFiles(directory);
+    const bytes = await readFile(first);
+    bytes[bytes.indexOf('v/2')] = 0;
+    await writeFile(first, bytes);
+    await expect(open(directory)).rejects.toMatchObject({ code: 'DAMAGED' });
+    const told: string[] = [];
+    const onDamage = ({ code }: StorageError): number => told.push(code);
+    const ports = { onFatal: noFatal, onDamage };
+    const from = (await frameStarts(directory)).findLast((position) => position <= last);
+    const again = await Log.open(directory, SETTINGS, ports, from);
+    expect(await sequences(again, 1, 1)).toBeNull();
+    expect(told).toEqual(['DAMAGED']);
+    expect(await sequences(again, 1, 40)).toHaveLength(21);
+    await again.close();
   });
 });

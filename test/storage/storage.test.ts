@@ -129,6 +129,44 @@ describe('storage', () => {
     await storage.close();
   });
 
+  test('a restart reads the log from the checkpoint on, and still has the rest for others', async () => {
+    const path = await temporaryDirectory();
+    const settings = { ...SETTINGS, log: { segmentBytes: 4096, retainBytes: 1e6 } };
+    let storage = await openStorage(path, settings, { onFatal: noFatal });
+    for (let sequence = 1; sequence <= 60; sequence++) {
+      await append(storage, logged(1, sequence, 'v'.repeat(200)));
+    }
+    await storage.checkpoint(new Map([[1, meta(50)]]), view(1));
+    await append(storage, { type: 'dropped', bucket: 2 });
+    await storage.close();
+    storage = await openStorage(path, settings, { onFatal: noFatal });
+    expect(await replayed(storage)).toHaveLength(11);
+    const replaced = Array.from(storage.replacements(), ([bucket]) => bucket);
+    expect(replaced).toEqual([2]);
+    expect(await storage.readEntries(1, 1, 1e9)).toHaveLength(60);
+    await storage.close();
+  });
+
+  test('a checkpoint is due after some log, and later when it is itself large', async () => {
+    const storage = await open(await temporaryDirectory());
+    const value = 'v'.repeat(1e6);
+    for (let sequence = 1; sequence <= 5; sequence++) {
+      expect(storage.checkpointDue).toBe(false);
+      await append(storage, logged(1, sequence, value));
+    }
+    expect(storage.checkpointDue).toBe(true);
+    const client = 'c'.repeat(2e6);
+    const dedup = [{ client, floor: 0, atMs: 0, results: [] }];
+    await storage.checkpoint(new Map([[1, { ...meta(5), dedup }]]), view(1));
+    for (let sequence = 6; sequence <= 13; sequence++) {
+      expect(storage.checkpointDue).toBe(false);
+      await append(storage, logged(1, sequence, value));
+    }
+    await append(storage, logged(1, 14, value));
+    expect(storage.checkpointDue).toBe(true);
+    await storage.close();
+  });
+
   test('a checkpoint while entries come in replays them all', async () => {
     const path = await temporaryDirectory();
     let storage = await open(path);
