@@ -107,14 +107,13 @@ program
   .description('how long a restarted server takes to serve, alone and in a cluster')
   .option('--records <n>', 'records of 128 bytes', Number, 1_000_000)
   .option('--rounds <n>', 'of each way to restart', Number, 5)
-  .action(async (asked: { records: number; rounds: number }) => {
-    for (const servers of [1, 3]) {
-      await onCluster(
-        (cluster) => measureRestart(cluster, servers, asked, say),
-        ['--replicas', String(servers)],
-      );
-    }
-  });
+  .option('--servers <n>', 'servers, and replicas', Number, 3)
+  .action((asked: { records: number; rounds: number; servers: number }) =>
+    onCluster(
+      (cluster) => measureRestart(cluster, asked, say),
+      ['--replicas', String(asked.servers)],
+    ),
+  );
 program
   .command('modes')
   .description('writes in a causal namespace beside strong ones: latency alone, rate of 64')

@@ -26,10 +26,10 @@ type Times = Map<string, number[]>;
  */
 export async function measureRestart(
   cluster: LocalCluster,
-  servers: number,
-  { records: count, rounds }: { readonly records: number; readonly rounds: number },
+  asked: { readonly servers: number; readonly records: number; readonly rounds: number },
   say: Say,
 ): Promise<void> {
+  const { servers, records: count, rounds } = asked;
   await cluster.start(servers);
   await settled(cluster, servers);
   let client = await open(cluster);
@@ -66,6 +66,7 @@ export async function measureRestart(
         records.expectNoTrouble();
         client.close();
         await settled(cluster, servers);
+        note(way, 'all in sync', since());
         client = await open(cluster);
       }
     }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
+import { array, assert, constantFrom, integer, nat, property, record } from 'fast-check';
 
 import { LogIndex } from '../../src/storage/log-index.js';
 import type { RecordHead } from '../../src/storage/record-codec.js';
@@ -7,10 +7,10 @@ import type { RecordHead } from '../../src/storage/record-codec.js';
 const BUCKETS = 3;
 
 /** What may happen to a bucket; `back`: how far from its end. */
-const step = fc.record({
-  bucket: fc.integer({ min: 0, max: BUCKETS - 1 }),
-  type: fc.constantFrom('entry', 'entry', 'entry', 'entry', 'cut', 'installed', 'dropped'),
-  back: fc.constantFrom(0, 0, 0, 1, 2, 5),
+const step = record({
+  bucket: integer({ min: 0, max: BUCKETS - 1 }),
+  type: constantFrom('entry', 'entry', 'entry', 'entry', 'cut', 'installed', 'dropped'),
+  back: constantFrom(0, 0, 0, 1, 2, 5),
 });
 
 /** A log as servers write it: entries follow each other, but for cuts and replacements. */
@@ -42,8 +42,8 @@ function contents(index: LogIndex): unknown {
 
 describe('the index of a log that is read in two parts', () => {
   test('is that of the whole, wherever the parts meet', () => {
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 40 }), fc.nat(40), (steps, cut) => {
+    assert(
+      property(array(step, { maxLength: 40 }), nat(40), (steps, cut) => {
         const heads = headsOf(steps);
         const middle = Math.min(cut, heads.length);
         const index = indexOf(heads, middle, heads.length);
