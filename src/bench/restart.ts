@@ -67,6 +67,10 @@ export async function measureRestart(
         client.close();
         await settled(cluster, servers);
         note(way, 'all in sync', since());
+        const last = [...(ways.get(way) ?? [])].map(
+          ([what, ms]) => `${what} ${seconds(ms.at(-1)!)}`,
+        );
+        say(`  ${way}: ${last.join(', ')}`);
         client = await open(cluster);
       }
     }

@@ -135,6 +135,7 @@ describe('the real daemons check their settings', () => {
   test.each([
     [server, [], 'the view leader is not named'],
     [server, ['--leader', 'a', '--weight', '0'], '--weight'],
+    [server, ['--leader', 'a', '--cache-size', '1MiB'], '--cache-size'],
     [server, ['--leader', 'a', 'b'], 'too many arguments'],
     [server, ['--leader', 'a:b'], '"a:b" is not an address'],
     [server, ['--leader', 'a', '--advertise', 'b'], '"b" is not an address'],

@@ -216,6 +216,24 @@ describe('the engine', () => {
     }
   });
 
+  test('what waits goes in as several batches, each with its counts', async () => {
+    const directory = await temporaryDirectory();
+    const engine = await open(directory);
+    const buckets = [0, 1, 2, 3, 4];
+    for (const bucket of buckets) {
+      for (const name of ['a', 'b', 'c']) engine.put(bucket, record(name, 'x'.repeat(1.5e6)));
+    }
+    const { overlayBytes } = engine;
+    expect(overlayBytes).toBeGreaterThan(20e6);
+    await engine.settled();
+    expect(engine.overlayBytes).toBe(0);
+    expect(await expectExactCounts(engine, buckets)).toBe(15);
+    await engine.close();
+    const again = await open(directory);
+    expect(await expectExactCounts(again, buckets)).toBe(15);
+    await again.close();
+  });
+
   test('finishes a clear that a crash interrupted', async () => {
     const directory = await temporaryDirectory();
     const engine = await open(directory);
