@@ -220,8 +220,8 @@ describe('the engine', () => {
     const directory = await temporaryDirectory();
     const engine = await open(directory);
     const buckets = [0, 1, 2, 3, 4];
-    for (const bucket of buckets) {
-      for (const name of ['a', 'b', 'c']) engine.put(bucket, record(name, 'x'.repeat(1.5e6)));
+    for (const each of buckets) {
+      for (const name of ['a', 'b', 'c']) engine.put(each, record(name, 'x'.repeat(1.5e6)));
     }
     const { overlayBytes } = engine;
     expect(overlayBytes).toBeGreaterThan(20e6);
