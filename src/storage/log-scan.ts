@@ -145,7 +145,7 @@ export async function scanOlder(
   onDamage: (error: StorageError) => void,
 ): Promise<LogIndex> {
   let index = new LogIndex();
-  for (const segment of [...retained]) {
+  for (const segment of retained.slice()) {
     if (segment.base >= until) break;
     const limit = Math.min(segment.end, until);
     let end: number;

@@ -98,8 +98,9 @@ export class PeerLink {
       return;
     }
     const { outflow, gathered } = this;
+    if (outflow === null) return;
     let start = 0;
-    while (start < gathered.length && outflow?.room === true) {
+    while (start < gathered.length && outflow.room) {
       start = this.writeFrame(outflow, start);
     }
     this.gathered = start === gathered.length ? [] : gathered.slice(start);
