@@ -1,19 +1,17 @@
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
 import type { Operation, Result } from '../core/operation.js';
+import { required } from '../wire/binary.js';
 import { leaderMessageFromWire, leaderMessageToWire } from '../wire/convert-leader.js';
 import {
-  operationFromWire,
-  operationToWire,
-  resultFromWire,
-  resultToWire,
-} from '../wire/convert-operation.js';
-import { peerMessageFromWire, peerMessageToWire } from '../wire/convert-peer.js';
-import {
-  Operation as WireOperation,
-  OperationResult as WireResult,
-} from '../wire/gen/kvs/v1/kv.js';
+  beginRequest,
+  readRequest,
+  readResponse,
+  writeOperation,
+  writeResult,
+} from '../wire/frame.js';
 import { HeartbeatRequest } from '../wire/gen/kvs/v1/leader.js';
-import { PeerMessage as WirePeerMessage } from '../wire/gen/kvs/v1/peer.js';
+import { HotWriter } from '../wire/hot-writer.js';
+import { readPeerRequest, writePeerMessage } from '../wire/peer-frame.js';
 
 /** What a message is when it arrives. Some runs use the bytes of the real wire, most do not. */
 export interface Codec {
@@ -30,23 +28,31 @@ const SAME: Codec = {
   result: (result) => result,
 };
 
+const out = new HotWriter();
+
+/** A frame of one message each. */
 const BYTES: Codec = {
   peer: (message) => {
-    const bytes = WirePeerMessage.encode(peerMessageToWire(message)).finish();
-    return peerMessageFromWire(WirePeerMessage.decode(bytes));
+    writePeerMessage(out, message);
+    return required(readPeerRequest(out.take()).messages[0], 'peer message');
   },
   leader: (message) => {
     const bytes = HeartbeatRequest.encode(leaderMessageToWire(message)).finish();
     return leaderMessageFromWire(HeartbeatRequest.decode(bytes));
   },
   operation: (operation) => {
-    const bytes = WireOperation.encode(operationToWire(operation, 1)).finish();
-    const { client, settledBelow } = operation;
-    return operationFromWire(WireOperation.decode(bytes), client, settledBelow);
+    const { client, settledBelow, bucketEpoch, timeoutMs } = operation;
+    beginRequest(out, client, settledBelow);
+    writeOperation(out, operation, 1, bucketEpoch, timeoutMs);
+    const read: Operation[] = [];
+    readRequest(out.take(), (each) => read.push(each));
+    return required(read[0], 'operation');
   },
   result: (result) => {
-    const bytes = WireResult.encode(resultToWire(result, 1)).finish();
-    return resultFromWire(WireResult.decode(bytes));
+    writeResult(out, result, 1);
+    const read: Result[] = [];
+    readResponse(out.take(), (each) => read.push(each));
+    return required(read[0], 'result');
   },
 };
 

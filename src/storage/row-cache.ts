@@ -44,6 +44,7 @@ export class RowCache {
     if (row !== undefined && row.bucket === bucket && row.life === life) {
       this.youngBytes += (record?.value.length ?? 0) - (row.record?.value.length ?? 0);
       row.record = record;
+      this.turnOver();
     } else this.add(key, new Row(bucket, life, record));
   }
 
@@ -66,6 +67,11 @@ export class RowCache {
   private add(key: Key, row: Row): void {
     this.young.set(key, row);
     this.youngBytes += ROW_BYTES + key.length + (row.record?.value.length ?? 0);
+    this.turnOver();
+  }
+
+  /** When the young half is full, it is the old one. */
+  private turnOver(): void {
     if (this.youngBytes < this.limitBytes / 2) return;
     this.old = this.young;
     this.young = new Map();

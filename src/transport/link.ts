@@ -97,10 +97,11 @@ export class PeerLink {
       this.gathered = [];
       return;
     }
-    const { gathered } = this;
+    const { outflow, gathered } = this;
+    if (outflow === null) return;
     let start = 0;
-    while (start < gathered.length && this.outflow?.room === true) {
-      start = this.writeFrame(this.outflow, start);
+    while (start < gathered.length && outflow.room) {
+      start = this.writeFrame(outflow, start);
     }
     this.gathered = start === gathered.length ? [] : gathered.slice(start);
     if (this.gathered.length > 0 && this.isTooMuch()) this.gathered = [];

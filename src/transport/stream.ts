@@ -193,16 +193,16 @@ export class ExchangeServer implements Answers {
   private outstanding = 0;
   private scheduled = false;
   private readonly out = new HotWriter();
+  /** Frames that take nothing more and wait for room, and their bytes. */
+  private frames: Buffer[] = [];
+  private framesBytes = 0;
   private readonly outflow: Outflow;
 
   constructor(
     private readonly call: ServerDuplexStream<Buffer, Buffer>,
     private readonly sink: OperationSink,
   ) {
-    this.outflow = new Outflow(call, () => {
-      if (this.out.at > 0) this.flush();
-      this.resume();
-    });
+    this.outflow = new Outflow(call, () => this.flush());
     call.on('data', (frame: Buffer) => this.onFrame(frame));
     call.on('end', () => {
       this.flushAll();
@@ -220,6 +220,11 @@ export class ExchangeServer implements Answers {
     this.outstanding -= 1;
     if (!this.open) return;
     writeResult(this.out, result, id);
+    if (this.out.at >= STREAM_LIMITS.frameBytes) {
+      const frame = this.out.take();
+      this.frames.push(frame);
+      this.framesBytes += frame.length;
+    }
     if (!this.scheduled) {
       this.scheduled = true;
       setImmediate(() => {
@@ -252,14 +257,21 @@ export class ExchangeServer implements Answers {
   }
 
   private flush(): void {
-    if (!this.open || this.out.at === 0 || !this.outflow.room) return;
-    this.outflow.write(this.out.take());
+    while (this.open && this.outflow.room && this.framesBytes + this.out.at > 0) {
+      this.outflow.write(this.nextFrame());
+    }
     this.resume();
+  }
+
+  private nextFrame(): Buffer {
+    const frame = this.frames.shift() ?? this.out.take();
+    this.framesBytes = this.frames.length === 0 ? 0 : this.framesBytes - frame.length;
+    return frame;
   }
 
   /** What there is to say leaves at once, however much is on its way. */
   private flushAll(): void {
-    if (this.open && this.out.at > 0) this.call.write(this.out.take());
+    while (this.open && this.framesBytes + this.out.at > 0) this.call.write(this.nextFrame());
   }
 
   private resume(): void {
@@ -267,7 +279,7 @@ export class ExchangeServer implements Answers {
   }
 
   private get unread(): number {
-    return this.out.at + this.outflow.bytes;
+    return this.framesBytes + this.out.at + this.outflow.bytes;
   }
 
   private isFull(): boolean {
@@ -278,6 +290,7 @@ export class ExchangeServer implements Answers {
   private cut(code: status, details: string): void {
     if (!this.open) return;
     this.open = false;
+    this.frames = [];
     this.call.emit('error', { code, details });
   }
 }

@@ -35,3 +35,12 @@ export function required<T>(part: T | undefined, name: string): T {
   if (part === undefined) throw new WireError(`the message has no ${name}`);
   return part;
 }
+
+/** Reads a message with the generated code, which throws errors of many kinds. */
+export function decoded<T>(message: { decode(bytes: Uint8Array): T }, bytes: Uint8Array): T {
+  try {
+    return message.decode(bytes);
+  } catch (error) {
+    throw new WireError(`the message is not valid: ${String(error)}`);
+  }
+}

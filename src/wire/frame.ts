@@ -18,7 +18,7 @@ import {
   resultFromWire,
   resultToWire,
 } from './convert-operation.js';
-import { fromBinary, WireError } from './binary.js';
+import { decoded, fromBinary, WireError } from './binary.js';
 import * as wire from './gen/kvs/v1/kv.js';
 import { HotReader } from './hot-reader.js';
 import type { HotWriter } from './hot-writer.js';
@@ -171,14 +171,14 @@ function readOperation(
         ttlMs = input.varint();
         break;
       default: {
-        const all = wire.Operation.decode(input.buffer.subarray(start, input.end));
+        const all = decoded(wire.Operation, input.buffer.subarray(start, input.end));
         take(operationFromWire(all, client, settledBelow), all.id);
         return;
       }
     }
   }
   if (!isPlain(kind)) {
-    const all = wire.Operation.decode(input.buffer.subarray(start, input.end));
+    const all = decoded(wire.Operation, input.buffer.subarray(start, input.end));
     take(operationFromWire(all, client, settledBelow), all.id);
     return;
   }
@@ -297,7 +297,7 @@ function readResult(input: HotReader, take: (result: Result, id: number) => void
         participants = input.varint();
         break;
       default: {
-        const all = wire.OperationResult.decode(input.buffer.subarray(start, input.end));
+        const all = decoded(wire.OperationResult, input.buffer.subarray(start, input.end));
         input.at = input.end;
         take(resultFromWire(all), all.id);
         return;

@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 
 import { Entry, EntryKind } from '../core/entry.js';
 import { type PeerMessage, Prepare, PrepareAck } from '../core/message.js';
-import { WireError } from './binary.js';
+import { decoded, WireError } from './binary.js';
 import { bodyToWire, entryFromWire } from './convert-entry.js';
 import { peerMessageFromWire, peerMessageToWire } from './convert-peer.js';
 import * as wire from './gen/kvs/v1/peer.js';
@@ -112,7 +112,7 @@ export function readPeerRequest(bytes: Buffer): {
       input.skip(tag);
     }
   }
-  return { head: hasHead ? wire.SendRequest.decode(bytes) : null, messages };
+  return { head: hasHead ? decoded(wire.SendRequest, bytes) : null, messages };
 }
 
 function readMessage(input: HotReader): PeerMessage {
@@ -126,7 +126,7 @@ function readMessage(input: HotReader): PeerMessage {
     if (message !== null) return message;
   }
   input.at = end;
-  return peerMessageFromWire(wire.PeerMessage.decode(input.buffer.subarray(at, end)));
+  return peerMessageFromWire(decoded(wire.PeerMessage, input.buffer.subarray(at, end)));
 }
 
 function readAck(input: HotReader): PrepareAck | null {
@@ -265,7 +265,7 @@ function readEntry(input: HotReader): Entry {
   }
   if (!isPlain || (kind !== EntryKind.Set && kind !== EntryKind.Delete)) {
     input.at = end;
-    return entryFromWire(wire.Entry.decode(input.buffer.subarray(start, end)));
+    return entryFromWire(decoded(wire.Entry, input.buffer.subarray(start, end)));
   }
   return new Entry(
     kind,

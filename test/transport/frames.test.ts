@@ -1,92 +1,22 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 
 import { credentials } from '@grpc/grpc-js';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 
-import { NO_RECORDS, Operation, OperationKind, Result } from '../../src/core/operation.js';
+import { Operation, OperationKind, Result } from '../../src/core/operation.js';
 import { Beacon, type PeerMessage } from '../../src/core/message.js';
-import { Code } from '../../src/core/refusal.js';
 import { PeerLink, servePeer } from '../../src/transport/link.js';
+import { PEER_METHODS, type PeerHandlers } from '../../src/transport/methods.js';
 import { Listener } from '../../src/transport/server.js';
-import {
-  KEY_VALUE_METHODS,
-  type KeyValueHandlers,
-  PEER_METHODS,
-  type PeerHandlers,
-} from '../../src/transport/methods.js';
-import {
-  ExchangeServer,
-  FrameClient,
-  type LinkBroken,
-  type OperationSink,
-} from '../../src/transport/stream.js';
+import { FrameClient } from '../../src/transport/stream.js';
 import { PeerServiceClient } from '../../src/wire/gen/kvs/v1/peer.js';
-
-const undo: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const step of undo.splice(0).toReversed()) await step();
-});
-
-/** A listener that ends with the test. */
-async function listen(prepare: (listener: Listener) => void, at = '127.0.0.1:0'): Promise<string> {
-  const listener = new Listener([]);
-  undo.push(() => listener.stop(0));
-  prepare(listener);
-  return listener.listen(at);
-}
-
-function resultOf(version: number): Result {
-  return new Result(Code.Ok, false, null, version, 0, 0, 0, 0, '', NO_RECORDS, false, 0);
-}
-
-function get(key: string): Operation {
-  return new Operation(OperationKind.Get, key, null, 0, 0, '', 0, 0, null, 0, 0, 0, 1000, 0);
-}
+import { ask, clientOf, exchange, get, listen, resultOf, undo, until } from './support.js';
 
 function set(key: string, value: Uint8Array): Operation {
   const { Set } = OperationKind;
   return new Operation(Set, key, value, 0, 0, 'a client 16 bytes', 1, 0, null, 0, 0, 0, 1000, 0);
-}
-
-function clientOf(address: string): FrameClient {
-  const client = new FrameClient(address);
-  undo.push(() => client.close());
-  return client;
-}
-
-/** Serves each operation with `serve`; counts frames. */
-function exchange(
-  serve: (operation: Operation, answer: (result: Result) => void) => void,
-  onFrame: () => void = () => undefined,
-): (listener: Listener) => void {
-  return ({ server }) => {
-    server.addService(KEY_VALUE_METHODS, {
-      exchange: (call) => {
-        call.on('data', onFrame);
-        const sink: OperationSink = {
-          submit: (operations, ids, answers) => {
-            for (const [at, operation] of operations.entries()) {
-              serve(operation, (result) => answers.answer(ids[at]!, result));
-            }
-          },
-        };
-        return new ExchangeServer(call, sink);
-      },
-    } as Partial<KeyValueHandlers> as KeyValueHandlers);
-  };
-}
-
-function ask(client: FrameClient, operation: Operation): Promise<Result | LinkBroken> {
-  const { bucketEpoch, timeoutMs } = operation;
-  return new Promise((done) =>
-    client.submit({ operation, bucketEpoch, timeoutMs, onResult: done, onBroken: done }),
-  );
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 describe('operations', () => {
@@ -98,7 +28,8 @@ describe('operations', () => {
       later.push(() => answer(resultOf(Number(operation.key))));
       if (later.length === 100) for (const say of later.toReversed()) say();
     };
-    const address = await listen(exchange(serve, () => (frames += 1)));
+    const onCall = (call: Readable): unknown => call.on('data', () => (frames += 1));
+    const address = await listen(exchange(serve, onCall));
     const client = clientOf(address);
     const asked = Array.from({ length: 100 }, (_, index) => {
       return ask(client, get(String(index)));

@@ -1,23 +1,23 @@
 import { randomBytes } from 'node:crypto';
 import process from 'node:process';
 
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { Client, type ServerDuplexStream } from '@grpc/grpc-js';
 
 import { Latencies } from '../../cli/workload/latencies.js';
-import { NO_RECORDS, Result } from '../../core/operation.js';
+import { NO_RECORDS, Operation, OperationKind, Result } from '../../core/operation.js';
 import { Code } from '../../core/refusal.js';
 import { channelOptions, insecure } from '../../transport/channel.js';
+import { EXCHANGE, KEY_VALUE_METHODS, type KeyValueHandlers } from '../../transport/methods.js';
 import { Listener } from '../../transport/server.js';
-import { resultToWire } from '../../wire/convert-operation.js';
+import { toBinary } from '../../wire/binary.js';
 import {
-  type ExchangeRequest,
-  type ExchangeResponse,
-  KeyValueServiceClient,
-  type KeyValueServiceServer,
-  KeyValueServiceService,
-  Operation,
-  OperationKind,
-} from '../../wire/gen/kvs/v1/kv.js';
+  beginRequest,
+  readRequest,
+  readResponse,
+  writeOperation,
+  writeResult,
+} from '../../wire/frame.js';
+import { HotWriter } from '../../wire/hot-writer.js';
 import { cpuMs } from '../cpu.js';
 import type { Report } from '../report.js';
 import { RECORDS, VALUE_BYTES } from './sample.js';
@@ -39,41 +39,51 @@ export type EchoTask =
 
 const VERSION = 4_294_967_301;
 
-type Call = ServerDuplexStream<ExchangeRequest, ExchangeResponse>;
+type Call = ServerDuplexStream<Buffer, Buffer>;
+
+const out = new HotWriter();
 
 /** Answers each read at once, from nothing: the same frames and codec, and no store. */
 async function serve(): Promise<string> {
   const value = randomBytes(VALUE_BYTES);
   const found = new Result(Code.Ok, true, value, VERSION, 0, 3, 512, 1, '', NO_RECORDS, false, 0);
   const exchange = (call: Call): void => {
-    call.on('data', ({ operations }: ExchangeRequest) => {
-      call.write({ results: operations.map(({ id }) => resultToWire(found, id)) });
+    call.on('data', (frame: Buffer) => {
+      readRequest(frame, (_, id) => writeResult(out, found, id));
+      call.write(out.take());
     });
     call.on('end', () => call.end());
     call.on('error', () => undefined);
   };
   const listener = new Listener([]);
   // oxlint-disable-next-line typescript/consistent-type-assertions -- the one method that is called
-  listener.server.addService(KeyValueServiceService, { exchange } as KeyValueServiceServer);
+  listener.server.addService(KEY_VALUE_METHODS, { exchange } as KeyValueHandlers);
   return listener.listen('127.0.0.1:0');
 }
 
 async function ask(task: EchoTask & { type: 'ask' }): Promise<Report> {
   const { address, server, frame, inFlight, warmMs, forMs } = task;
-  const client = new KeyValueServiceClient(address, insecure(), channelOptions());
-  const stream = client.exchange();
+  const client = new Client(address, insecure(), channelOptions());
+  const { path, requestSerialize, responseDeserialize } = EXCHANGE;
+  const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
   const latencies = new Latencies();
   const sentMs: number[] = [];
-  const clientId = randomBytes(16);
+  const clientId = toBinary(randomBytes(16));
   // Made once: what is measured is the stream and the codec.
-  const operations = Array.from({ length: frame }, (_, at) => operationOf(at + 1));
+  const operations = Array.from({ length: frame }, (_, at) => operationOf(at + 1, clientId));
   let counting = false;
   const send = (): void => {
     sentMs.push(performance.now());
-    stream.write({ client: clientId, settledBelow: 0, operations });
+    beginRequest(out, clientId, 0);
+    for (const [at, operation] of operations.entries()) {
+      writeOperation(out, operation, at + 1, operation.bucketEpoch, operation.timeoutMs);
+    }
+    stream.write(out.take());
   };
-  stream.on('data', ({ results }: ExchangeResponse) => {
-    if (counting) latencies.add(performance.now() - sentMs[0]!, results.length);
+  stream.on('data', (answer: Buffer) => {
+    let results = 0;
+    readResponse(answer, () => (results += 1));
+    if (counting) latencies.add(performance.now() - sentMs[0]!, results);
     sentMs.shift();
     send();
   });
@@ -100,14 +110,10 @@ async function ask(task: EchoTask & { type: 'ask' }): Promise<Report> {
   };
 }
 
-function operationOf(id: number): Operation {
-  return Operation.fromPartial({
-    id,
-    kind: OperationKind.OPERATION_KIND_GET,
-    key: Buffer.from(`key${String(id % RECORDS).padStart(13, '0')}`),
-    bucketEpoch: 3,
-    timeoutMs: 5000,
-  });
+function operationOf(id: number, client: string): Operation {
+  const key = `key${String(id % RECORDS).padStart(13, '0')}`;
+  const { Get } = OperationKind;
+  return new Operation(Get, key, null, 0, 0, client, 0, 0, null, 0, 0, 3, 5000, 0);
 }
 
 function pause(ms: number): Promise<void> {
