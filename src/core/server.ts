@@ -288,12 +288,10 @@ export class StorageServer implements Host {
       this.onDamaged(request, operation, bucket);
       return;
     }
-    // Not by `unlessDamaged`: every operation comes by here, and closures cost.
     try {
       primary.serving.submit(request, operation);
     } catch (error) {
-      if (!(error instanceof DamagedBucket)) throw error;
-      this.scrub.onDamage(error.bucket, error.message);
+      this.noteDamage(error);
       this.onDamaged(request, operation, bucket);
     }
   }
@@ -321,12 +319,8 @@ export class StorageServer implements Host {
       this.multiReads.onAnswer(request, result);
       return;
     }
-    if (this.doubted.size === 0) {
-      this.outbox.answer(request, result);
-      return;
-    }
-    const doubted = this.doubted.get(request);
-    this.doubted.delete(request);
+    const doubted = this.doubted.size === 0 ? undefined : this.doubted.get(request);
+    if (doubted !== undefined) this.doubted.delete(request);
     this.outbox.answer(request, doubted === undefined ? result : afterDoubt(doubted, result));
   }
 
@@ -395,7 +389,6 @@ export class StorageServer implements Host {
 
   /** Deliver what the step sent to this server itself. */
   private leave(): void {
-    if (this.inbox.length === 0) return;
     for (let next = this.inbox.shift(); next !== undefined; next = this.inbox.shift()) {
       this.dispatch(this.self, next);
     }
@@ -403,12 +396,10 @@ export class StorageServer implements Host {
 
   private dispatch(from: Ordinal, message: PeerMessage): void {
     // Nearly all messages are of these two kinds.
-    if (message instanceof PrepareAck) {
-      if (!this.early(from, message)) this.primaryOf(message.bucket)?.onAck(from, message);
-      return;
-    }
-    if (message instanceof Prepare) {
-      if (!this.early(from, message)) this.onPrepare(from, message);
+    if (message instanceof PrepareAck || message instanceof Prepare) {
+      if (this.early(from, message)) return;
+      if (message instanceof Prepare) this.onPrepare(from, message);
+      else this.primaryOf(message.bucket)?.onAck(from, message);
       return;
     }
     if (isCausal(message)) {
@@ -441,10 +432,11 @@ export class StorageServer implements Host {
         break;
       case 'voteRequest':
         // Without an answer the coordinator asks again.
-        this.unlessDamaged(
-          () => this.primaryOf(message.bucket)?.serving.participant.onVoteRequest(message),
-          () => undefined,
-        );
+        try {
+          this.primaryOf(message.bucket)?.serving.participant.onVoteRequest(message);
+        } catch (error) {
+          this.noteDamage(error);
+        }
         break;
       case 'vote':
         this.primaryOf(message.coordinatorBucket)?.serving.coordinator.onVote(message);
@@ -468,14 +460,9 @@ export class StorageServer implements Host {
   }
 
   /** Reads of the state happen before anything is changed: what they break off left no trace. */
-  private unlessDamaged(action: () => void, otherwise: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      if (!(error instanceof DamagedBucket)) throw error;
-      this.scrub.onDamage(error.bucket, error.message);
-      otherwise();
-    }
+  private noteDamage(error: unknown): void {
+    if (!(error instanceof DamagedBucket)) throw error;
+    this.scrub.onDamage(error.bucket, error.message);
   }
 
   /** Built on a view that is not adopted here yet: it is kept until then. */
