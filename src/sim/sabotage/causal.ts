@@ -21,6 +21,10 @@ interface ServesReads {
   result(...fields: readonly unknown[]): Result;
 }
 
+interface Taker {
+  onDurable(number: number): void;
+}
+
 interface Leaver {
   readonly host: { readonly self: Ordinal };
   readonly buckets: ReadonlyMap<BucketId, CausalBucket>;
@@ -36,13 +40,14 @@ export const CAUSAL: readonly Sabotage[] = [
     install: () => replace(CausalReads.prototype, { missing: { value: () => null } }),
   },
   {
-    name: 'seen-before-durable',
-    breaks: 'D5: a write is seen, and sent on, before it is durable anywhere',
+    name: 'told-before-durable',
+    breaks: 'D5: a write is answered, seen and sent on before it is durable anywhere',
     causal: CLIENTS,
     install: () =>
-      wrap(CausalBucket.prototype, 'apply', (original, _, [change, store]) =>
-        original(change, store, false),
-      ),
+      wrap<Taker>(Causal.prototype, 'answerWhenDurable', (original, self, [write]) => {
+        original(write);
+        self.onDurable((write as { readonly number: number }).number);
+      }),
   },
   {
     name: 'given-up-awaited',
