@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 
 import { Command } from 'commander';
 
@@ -16,6 +17,7 @@ import { measureCaches, measureYcsb } from './mixes.js';
 import { measureModes } from './modes.js';
 import { measureMove } from './move.js';
 import { tellPlacement } from './placement.js';
+import { writeProfile } from './profile.js';
 import { MemoryCell } from './resources.js';
 import { measureRestart } from './restart.js';
 import { measureScale } from './scale.js';
@@ -143,4 +145,16 @@ program
   .action(({ seconds }: { seconds: number }) =>
     onCluster((cluster) => measureCaches(cluster, seconds, say)),
   );
+program
+  .command('profile')
+  .description('where a microsecond goes, for a read and a write; writes a page')
+  .option('--seconds <n>', 'for each point', Number, 5)
+  .option('--before <directory>', 'of another build, to be measured beside this one')
+  .option('--page <file>', 'what to write', 'docs/profile.md')
+  .action((asked: { seconds: number; before?: string; page: string }) => {
+    const now = { name: 'now', directory: fileURLToPath(new URL('../..', import.meta.url)) };
+    const { before, seconds, page } = asked;
+    const builds = before === undefined ? [now] : [{ name: 'before', directory: before }, now];
+    return writeProfile(builds, seconds, page, say);
+  });
 await program.parseAsync();

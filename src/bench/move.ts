@@ -116,8 +116,8 @@ function keyOf(record: number): string {
 }
 
 /**
- * A fourth server joins a cluster of many records, under a steady load, at the default rate and
- * then, after it was drained, without a limit. Throws when a promise is broken.
+ * A fourth server joins a cluster of many records, under a steady load, at the default rate; then,
+ * when it was drained and stopped, a new one without a limit. Throws when a promise is broken.
  */
 export async function measureMove(
   cluster: LocalCluster,
@@ -150,8 +150,9 @@ export async function measureMove(
     await client.admin.steerRebalance({ rateBytes: 0 });
     await client.admin.drainServer(fourth.ports?.id ?? '');
     await settled(cluster, SERVERS);
-    const again = await client.admin.previewPlacement(0, []);
-    await client.admin.drainServer(fourth.ports?.id ?? '', { undo: true });
+    await fourth.stop();
+    const again = await client.admin.previewPlacement(1);
+    await cluster.addServer();
     const unlimited = await settled(cluster, SERVERS + 1);
     tell('join without a limit, without load', unlimited, again, say);
     await cluster.killAll();

@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises';
 import type { ClassicLevel } from 'classic-level';
 
 import type { BucketId } from '../core/ids.js';
-import type { RecordCounts } from '../core/outbox.js';
 import {
   ALL_COUNTS,
   ALL_RECORDS,
@@ -15,11 +14,14 @@ import {
   decodeCounts,
   encodeCounts,
   recordBytes,
-  recordRange,
 } from './engine-rows.js';
+import type { CountsRow } from './engine-rows.js';
 import { StorageError, toError } from './storage-error.js';
 
 export type Database = ClassicLevel<Buffer, Buffer>;
+
+/** What the engine holds of a bucket; `clearing`: rows, which are void and to be deleted. */
+export type StoredCounts = ReadonlyMap<BucketId, CountsRow>;
 
 /**
  * Opens the engine and returns the counts of its buckets, equal to their contents. While the
@@ -27,20 +29,16 @@ export type Database = ClassicLevel<Buffer, Buffer>;
  * it wrote; but if the row is there and of another boot, the machine went down, and batches that
  * were not flushed may be lost in any combination: then the records are counted anew.
  */
-export async function markOpen(
-  database: Database,
-  directory: string,
-): Promise<Map<BucketId, RecordCounts>> {
+export async function markOpen(database: Database, directory: string): Promise<StoredCounts> {
   await openDatabase(database, directory);
   try {
     const boot = await bootId();
     const lastBoot = database.getSync(OPEN_KEY);
-    await finishClears(database);
-    if (lastBoot !== undefined && (boot.length === 0 || !lastBoot.equals(boot))) {
-      await recount(database);
-    }
+    const counts = await loadCounts(database);
+    const mayLack = lastBoot !== undefined && (boot.length === 0 || !lastBoot.equals(boot));
+    const right = mayLack ? await recount(database, counts) : counts;
     await database.put(OPEN_KEY, boot, { sync: true });
-    return await loadCounts(database);
+    return right;
   } catch (error) {
     await database.close();
     throw error;
@@ -80,50 +78,41 @@ async function bootId(): Promise<Buffer> {
   }
 }
 
-/** A crash in the middle of a clear left its mark: nothing of the bucket counts. */
-async function finishClears(database: Database): Promise<void> {
-  let cleared = false;
-  for await (const [key, row] of database.iterator(ALL_COUNTS)) {
-    if (!decodeCounts(key, row).clearing) continue;
-    await database.clear(recordRange(bucketOf(key)));
-    await database.put(key, encodeCounts(key, { records: 0, bytes: 0, clearing: false }));
-    cleared = true;
-  }
-  if (cleared) await flushRows(database);
-}
-
 /**
- * For what was written without a flush. Compacting a range that holds nothing writes all rows in
- * memory into table files, durably. It reports no error itself; the next write does.
+ * Compacting a range that holds nothing writes all rows in memory into table files, durably, so
+ * that the next start has no write-ahead file to replay. It reports no error itself; the next
+ * write does.
  */
 export async function flushRows(database: Database): Promise<void> {
   await database.compactRange(LAST_KEY, LAST_KEY);
 }
 
-async function recount(database: Database): Promise<void> {
-  const counts = new Map<BucketId, { records: number; bytes: number }>();
-  for (const bucket of (await loadCounts(database)).keys()) {
-    counts.set(bucket, { records: 0, bytes: 0 });
+/** Rows that are void do not count, however many of them there are. */
+async function recount(database: Database, before: StoredCounts): Promise<StoredCounts> {
+  const counts = new Map<BucketId, { records: number; bytes: number; clearing: boolean }>();
+  for (const [bucket, { clearing }] of before) {
+    counts.set(bucket, { records: 0, bytes: 0, clearing });
   }
   for await (const [key, row] of database.iterator(ALL_RECORDS)) {
     const bucket = bucketOf(key);
-    const sum = counts.get(bucket) ?? { records: 0, bytes: 0 };
+    const sum = counts.get(bucket) ?? { records: 0, bytes: 0, clearing: false };
+    counts.set(bucket, sum);
+    if (sum.clearing) continue;
     sum.records++;
     sum.bytes += recordBytes(key, row);
-    counts.set(bucket, sum);
   }
   const rows = Array.from(counts, ([bucket, sum]) => {
     const key = countsKey(bucket);
-    return { type: 'put', key, value: encodeCounts(key, { ...sum, clearing: false }) } as const;
+    return { type: 'put', key, value: encodeCounts(key, sum) } as const;
   });
   await database.batch(rows, { sync: true });
+  return counts;
 }
 
-async function loadCounts(database: Database): Promise<Map<BucketId, RecordCounts>> {
-  const counts = new Map<BucketId, RecordCounts>();
+async function loadCounts(database: Database): Promise<StoredCounts> {
+  const counts = new Map<BucketId, CountsRow>();
   for await (const [key, row] of database.iterator(ALL_COUNTS)) {
-    const { records, bytes } = decodeCounts(key, row);
-    counts.set(bucketOf(key), { records, bytes });
+    counts.set(bucketOf(key), decodeCounts(key, row));
   }
   return counts;
 }

@@ -37,12 +37,14 @@ export async function scanMerged(
   const records: StoredRecord[] = [];
   let bytes = 0;
   try {
-    for await (const record of merged(rows, newer)) {
-      if (records.length >= limitRecords || (records.length > 0 && bytes >= limitBytes)) {
-        return { records, more: true };
+    for await (const page of merged(rows, newer)) {
+      for (const record of page) {
+        if (records.length >= limitRecords || (records.length > 0 && bytes >= limitBytes)) {
+          return { records, more: true };
+        }
+        records.push(record);
+        bytes += record.key.length + record.value.length;
       }
-      records.push(record);
-      bytes += record.key.length + record.value.length;
     }
     return { records, more: false };
   } finally {
@@ -66,16 +68,18 @@ export async function digestMerged(
   let found = 0;
   let bytes = 0;
   try {
-    for await (const { key, value, version } of merged(rows, newer)) {
-      head.writeUInt32BE(key.length);
-      head.writeUInt32BE(value.length, 4);
-      head.writeDoubleBE(version, 8);
-      hash.update(head).update(key, 'latin1').update(value);
-      found += 1;
-      bytes += key.length + value.length;
-      if (bytes < DIGEST_STEP_BYTES) continue;
-      await pause((bytes / DIGEST_RATE_BYTES) * 1000);
-      bytes = 0;
+    for await (const page of merged(rows, newer)) {
+      for (const { key, value, version } of page) {
+        head.writeUInt32BE(key.length);
+        head.writeUInt32BE(value.length, 4);
+        head.writeDoubleBE(version, 8);
+        hash.update(head).update(key, 'latin1').update(value);
+        found += 1;
+        bytes += key.length + value.length;
+        if (bytes < DIGEST_STEP_BYTES) continue;
+        await pause((bytes / DIGEST_RATE_BYTES) * 1000);
+        bytes = 0;
+      }
     }
   } finally {
     await rows?.close();
@@ -85,26 +89,44 @@ export async function digestMerged(
   throw new DamagedBucket(bucket, what);
 }
 
+/** In pages, each of which is merged as it is read: a promise for every record costs more. */
 async function* merged(
   rows: Rows | null,
-  newer: readonly (readonly [Key, StoredRecord | null])[],
-): AsyncGenerator<StoredRecord> {
-  let at = 0;
-  let page = (await rows?.nextv(ROWS_AT_ONCE)) ?? [];
-  while (page.length > 0) {
+  newer: Merging['newer'],
+): AsyncGenerator<Iterable<StoredRecord>> {
+  const rest = new Newer(newer);
+  for (;;) {
+    const page = (await rows?.nextv(ROWS_AT_ONCE)) ?? [];
+    if (page.length === 0) break;
+    yield rest.mergedWith(page);
+  }
+  yield rest.left();
+}
+
+/** Newer writes, taken in order as the rows beside them come. */
+class Newer {
+  private at = 0;
+
+  constructor(private readonly writes: Merging['newer']) {}
+
+  *mergedWith(page: readonly [Buffer, Buffer][]): Generator<StoredRecord> {
     for (const [rowKey, row] of page) {
       const key = keyOf(rowKey);
       let replaced = false;
-      for (let next = newer[at]; next !== undefined && next[0] <= key; next = newer[++at]) {
+      for (let next = this.next; next !== undefined && next[0] <= key; next = this.next) {
+        this.at += 1;
         if (next[1] !== null) yield next[1];
         if (next[0] === key) replaced = true;
       }
       if (!replaced) yield decodeRecord(rowKey, row);
     }
-    page = (await rows?.nextv(ROWS_AT_ONCE)) ?? [];
   }
-  for (; at < newer.length; at++) {
-    const record = newer[at]?.[1];
-    if (record !== undefined && record !== null) yield record;
+
+  *left(): Generator<StoredRecord> {
+    for (; this.next !== undefined; this.at += 1) if (this.next[1] !== null) yield this.next[1];
+  }
+
+  private get next(): readonly [Key, StoredRecord | null] | undefined {
+    return this.writes[this.at];
   }
 }

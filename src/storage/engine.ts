@@ -8,7 +8,7 @@ import type { StoredRecord } from '../core/operation.js';
 import type { RecordCounts, StateStore } from '../core/outbox.js';
 import type { View } from '../core/view.js';
 import { flushRows, markClosed, markOpen } from './engine-open.js';
-import type { Database } from './engine-open.js';
+import type { Database, StoredCounts } from './engine-open.js';
 import {
   ALL_METAS,
   REPLAY_KEY,
@@ -29,6 +29,7 @@ import { digestMerged, scanMerged } from './engine-scan.js';
 import type { Merging, ScanPage } from './engine-scan.js';
 import { Layer, mergeLayers } from './overlay.js';
 import { RowCache } from './row-cache.js';
+import { VoidRows } from './void-rows.js';
 import { decodeMeta, encodeMeta, readRecord, writeRecord } from './record-codec.js';
 import { ByteWriter } from './bytes.js';
 import { StorageError, toError } from './storage-error.js';
@@ -115,17 +116,22 @@ export class Engine implements StateStore {
   private readonly storedRecords = new Map<BucketId, number>();
   /** No key of the bucket comes after this one: known while only `ingest` writes there. */
   private readonly lastKeys = new Map<BucketId, Key>();
+  /** Rows of buckets that were cleared. */
+  private readonly voided: VoidRows;
   private failure: StorageError | null = null;
 
   private constructor(
     private readonly database: Database,
-    counts: ReadonlyMap<BucketId, RecordCounts>,
+    counts: StoredCounts,
     private readonly cache: RowCache,
     private readonly ports: EnginePorts,
   ) {
-    for (const [bucket, { records, bytes }] of counts) {
+    this.voided = new VoidRows(database, (error) => this.fail(toError(error)));
+    for (const [bucket, { records, bytes, clearing }] of counts) {
       this.current.set(bucket, new Counts(records, bytes));
       this.storedRecords.set(bucket, records);
+      // A crash or a stop came before its rows were gone.
+      if (clearing) this.voided.add(bucket);
     }
   }
 
@@ -253,7 +259,8 @@ export class Engine implements StateStore {
     const overlay = mergeLayers([this.draining, this.active], bucket, after);
     // An iterator sees the engine as it is when it is made.
     const { lt } = recordRange(bucket);
-    const rows = overlay.cleared
+    const none = overlay.cleared || this.voided.has(bucket);
+    const rows = none
       ? null
       : this.database.iterator({ gt: recordKey(bucket, after), lt, highWaterMarkBytes: 65_536 });
     return { rows, newer: overlay.records };
@@ -329,6 +336,7 @@ export class Engine implements StateStore {
   async close(): Promise<void> {
     try {
       await this.settled();
+      await this.voided.stop();
       await flushRows(this.database);
       await markClosed(this.database);
     } finally {
@@ -395,10 +403,14 @@ export class Engine implements StateStore {
   /** Writes the layer durably, as batches of a limited size. */
   private async writeLayer(layer: Layer): Promise<void> {
     // The counts are those of this layer: taken before anything can be written after it.
-    const parts = Array.from(layer.buckets, ([bucket, { records }]) => {
+    const all = Array.from(layer.buckets, ([bucket, { records }]) => {
       return { bucket, records, counts: { ...this.counts(bucket) } };
     });
-    await this.clearRows(layer);
+    await this.voidRows(layer);
+    const voided = all.filter(({ bucket }) => this.voided.has(bucket));
+    for (const { bucket, records } of voided) if (records.size > 0) await this.voided.empty(bucket);
+    // Of one that stays void its counts say so already.
+    const parts = all.filter(({ bucket }) => !this.voided.has(bucket));
     for (let next = 0; next < parts.length;) {
       const from = next;
       // A batch of the engine itself: a list of operations is copied twice more on the way there.
@@ -421,19 +433,18 @@ export class Engine implements StateStore {
     }
   }
 
-  /**
-   * Deletes the rows of cleared buckets. Many small writes, so the counts say meanwhile that the
-   * bucket is being cleared: a restart then finishes it.
-   */
-  private async clearRows(layer: Layer): Promise<void> {
+  /** From here on the rows of cleared buckets are overlooked, by a start after a crash, too. */
+  private async voidRows(layer: Layer): Promise<void> {
     const cleared = [...layer.buckets]
       .filter(([bucket, part]) => part.cleared && (this.storedRecords.get(bucket) ?? 0) > 0)
       .map(([bucket]) => bucket);
     if (cleared.length === 0) return;
     const marks = cleared.map((bucket) => countsRow(bucket, NO_COUNTS, true));
     await this.database.batch(marks, { sync: true });
-    for (const bucket of cleared) await this.database.clear(recordRange(bucket));
-    await flushRows(this.database);
+    for (const bucket of cleared) {
+      this.storedRecords.set(bucket, 0);
+      this.voided.add(bucket);
+    }
   }
 
   private fail(cause: Error): StorageError {

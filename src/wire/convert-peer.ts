@@ -267,8 +267,12 @@ function chunkFromWire(value: wire.SnapshotChunk): SnapshotChunk {
   const { bucket, ballot, transfer, index, last, total } = value;
   const records = value.records.map(recordFromWire);
   const meta = value.meta === undefined ? null : metaFromWire(value.meta);
-  if ((index === 0) !== (meta !== null)) {
-    throw new WireError('the first chunk of a snapshot, and no other, carries the state');
-  }
+  checkState(index, meta !== null);
   return new SnapshotChunk(bucket, ballot, transfer, index, last, records, meta, total);
+}
+
+/** Throws WireError where a chunk of a snapshot has the state of its bucket, and should not. */
+export function checkState(index: number, hasState: boolean): void {
+  if ((index === 0) === hasState) return;
+  throw new WireError('the first chunk of a snapshot, and no other, carries the state');
 }

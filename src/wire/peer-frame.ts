@@ -1,33 +1,51 @@
 import type { Buffer } from 'node:buffer';
 
 import { Entry, EntryKind } from '../core/entry.js';
-import { type PeerMessage, Prepare, PrepareAck } from '../core/message.js';
+import {
+  type BucketMeta,
+  type PeerMessage,
+  Prepare,
+  PrepareAck,
+  SnapshotChunk,
+} from '../core/message.js';
+import type { StoredRecord } from '../core/operation.js';
 import { decoded, WireError } from './binary.js';
-import { bodyToWire, entryFromWire } from './convert-entry.js';
-import { peerMessageFromWire, peerMessageToWire } from './convert-peer.js';
+import { bodyToWire, entryFromWire, metaFromWire, metaToWire } from './convert-entry.js';
+import { checkState, peerMessageFromWire, peerMessageToWire } from './convert-peer.js';
 import * as wire from './gen/kvs/v1/peer.js';
 import { HotReader } from './hot-reader.js';
 import type { HotWriter } from './hot-writer.js';
 
 /**
  * The messages of a `SendRequest` straight between bytes and core types, as declared in
- * `proto/kvs/v1/peer.proto`: prepares of plain entries and their acknowledgements are written and
- * read here, everything else by the generated code.
+ * `proto/kvs/v1/peer.proto`: prepares of plain entries, their acknowledgements and the records of
+ * snapshots are written and read here, everything else by the generated code.
  */
 
 /** Tags: field number times eight, plus the wire type (0 a number, 2 bytes). */
-const Tag = { messages: 34, prepare: 10, prepareAck: 18, entries: 58 } as const;
+const Tag = {
+  messages: 34,
+  prepare: 10,
+  prepareAck: 18,
+  entries: 58,
+  snapshotChunk: 66,
+  records: 50,
+  meta: 58,
+} as const;
 /** Most that the fields other than key and value take. */
 const OVERHEAD_BYTES = 160;
 const ACK_BYTES = 26;
 const PREPARE_BYTES = 28;
 const ENTRY_BYTES = 58;
+const CHUNK_BYTES = 32;
+const RECORD_BYTES = 12;
 const EMPTY_VALUE = new Uint8Array(0);
 
 /** Adds a message to a request. */
 export function writePeerMessage(out: HotWriter, message: PeerMessage): void {
   if (message.type === 'prepare') writePrepare(out, message);
   else if (message.type === 'prepareAck') writeAck(out, message);
+  else if (message.type === 'snapshotChunk') writeChunk(out, message);
   else {
     const bytes = wire.PeerMessage.encode(peerMessageToWire(message)).finish();
     out.reserve(bytes.length + OVERHEAD_BYTES);
@@ -90,6 +108,41 @@ function writeEntry(out: HotWriter, entry: Entry): void {
   out.end(start, guess);
 }
 
+function writeChunk(out: HotWriter, message: SnapshotChunk): void {
+  const { records } = message;
+  const meta = message.meta === null ? null : wire.BucketMeta.encode(metaToWire(message.meta));
+  const metaBytes = meta?.finish() ?? null;
+  let guess = CHUNK_BYTES + (metaBytes?.length ?? 0);
+  for (const { key, value } of records) guess += RECORD_BYTES + key.length + value.length;
+  out.reserve(OVERHEAD_BYTES);
+  const outer = out.begin(Tag.messages, guess);
+  const inner = out.begin(Tag.snapshotChunk, guess);
+  out.number(8, message.bucket);
+  out.number(16, message.ballot);
+  out.number(24, message.transfer);
+  out.number(32, message.index);
+  out.boolean(40, message.last);
+  for (const record of records) writeRecord(out, record);
+  if (metaBytes !== null) {
+    out.reserve(OVERHEAD_BYTES + metaBytes.length);
+    out.message(Tag.meta, metaBytes);
+  }
+  out.reserve(OVERHEAD_BYTES);
+  out.number(64, message.total);
+  out.end(inner, guess);
+  out.end(outer, guess);
+}
+
+function writeRecord(out: HotWriter, { key, value, version }: StoredRecord): void {
+  const guess = RECORD_BYTES + key.length + value.length;
+  out.reserve(OVERHEAD_BYTES + key.length + value.length);
+  const start = out.begin(Tag.records, guess);
+  out.binary(10, key);
+  out.bytes(18, value);
+  out.number(24, version);
+  out.end(start, guess);
+}
+
 /** The head of a request: who sends, to whom. Messages are left out. */
 export type RequestHead = Pick<wire.SendRequest, 'clusterId' | 'from' | 'incarnation' | 'to'>;
 
@@ -118,16 +171,25 @@ export function readPeerRequest(bytes: Buffer): {
 function readMessage(input: HotReader): PeerMessage {
   const { at, end } = input;
   const tag = input.varint();
-  if (tag === Tag.prepare || tag === Tag.prepareAck) {
-    const inner = input.lengthEnd();
-    // Of several kinds in one message the last one counts: a case for the generated code.
-    const message =
-      inner !== end ? null : tag === Tag.prepare ? readPrepare(input) : readAck(input);
+  const read = READERS.get(tag);
+  // Of several kinds in one message the last one counts: a case for the generated code.
+  if (read !== undefined && input.lengthEnd() === end) {
+    const message = read(input);
     if (message !== null) return message;
   }
   input.at = end;
   return peerMessageFromWire(decoded(wire.PeerMessage, input.buffer.subarray(at, end)));
 }
+
+/** Each gives null when a message is a case for the generated code. */
+const READERS: ReadonlyMap<number, (input: HotReader) => PeerMessage | null> = new Map<
+  number,
+  (input: HotReader) => PeerMessage | null
+>([
+  [Tag.prepare, readPrepare],
+  [Tag.prepareAck, readAck],
+  [Tag.snapshotChunk, readChunk],
+]);
 
 function readAck(input: HotReader): PrepareAck | null {
   let bucket = 0;
@@ -281,4 +343,80 @@ function readEntry(input: HotReader): Entry {
     kind === EntryKind.Set ? value : null,
     null,
   );
+}
+
+function readChunk(input: HotReader): SnapshotChunk | null {
+  const { end } = input;
+  let bucket = 0;
+  let ballot = 0;
+  let transfer = 0;
+  let index = 0;
+  let last = false;
+  let total = 0;
+  let meta: BucketMeta | null = null;
+  const records: StoredRecord[] = [];
+  while (input.at < end) {
+    switch (input.varint()) {
+      case 8:
+        bucket = input.varint();
+        break;
+      case 16:
+        ballot = input.varint();
+        break;
+      case 24:
+        transfer = input.varint();
+        break;
+      case 32:
+        index = input.varint();
+        break;
+      case 40:
+        last = input.varint() !== 0;
+        break;
+      case Tag.records: {
+        input.end = input.lengthEnd();
+        const record = readRecord(input);
+        input.end = end;
+        if (record === null) return null;
+        records.push(record);
+        break;
+      }
+      case Tag.meta: {
+        // Of several the fields are merged: a case for the generated code.
+        if (meta !== null) return null;
+        const metaEnd = input.lengthEnd();
+        meta = metaFromWire(decoded(wire.BucketMeta, input.buffer.subarray(input.at, metaEnd)));
+        input.at = metaEnd;
+        break;
+      }
+      case 64:
+        total = input.varint();
+        break;
+      default:
+        return null;
+    }
+  }
+  checkState(index, meta !== null);
+  return new SnapshotChunk(bucket, ballot, transfer, index, last, records, meta, total);
+}
+
+function readRecord(input: HotReader): StoredRecord | null {
+  let key = '';
+  let value: Uint8Array = EMPTY_VALUE;
+  let version = 0;
+  while (input.at < input.end) {
+    switch (input.varint()) {
+      case 10:
+        key = input.binary();
+        break;
+      case 18:
+        value = input.bytes();
+        break;
+      case 24:
+        version = input.varint();
+        break;
+      default:
+        return null;
+    }
+  }
+  return { key, value, version };
 }

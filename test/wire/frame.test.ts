@@ -71,7 +71,12 @@ const body: Shape = { inside: { 3: leaf }, narrow: [1, 2] };
 const entry: Shape = { inside: { 11: body }, narrow: [1] };
 const prepare: Shape = { inside: { 7: entry }, narrow: [1] };
 const acknowledgement: Shape = { inside: {}, narrow: [1] };
-const peer: Shape = { inside: { 1: prepare, 2: acknowledgement }, narrow: [], others: true };
+const chunk: Shape = { inside: { 6: leaf }, narrow: [1, 4], others: true };
+const peer: Shape = {
+  inside: { 1: prepare, 2: acknowledgement, 8: chunk },
+  narrow: [],
+  others: true,
+};
 
 function isWhole(bytes: Buffer, { inside, narrow, others = false }: Shape): boolean {
   const fields = fieldsOf(bytes);
@@ -134,7 +139,12 @@ const response: Kind = {
   shape: { inside: { 1: resultShape }, narrow: [] },
 };
 
-const anyMessage = fc.oneof(messages.prepare, messages.prepareAck, ...Object.values(messages));
+const anyMessage = fc.oneof(
+  messages.prepare,
+  messages.prepareAck,
+  messages.snapshotChunk,
+  ...Object.values(messages),
+);
 const head = fc.record({
   clusterId: fc.string({ maxLength: 9 }),
   from: fc.nat(),
