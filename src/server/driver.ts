@@ -21,6 +21,8 @@ import type { Answers } from '../transport/stream.js';
 
 const TICK_MS = 20;
 const CHECKPOINT_EVERY_MS = 60_000;
+/** Acknowledgements that are worth a frame of their own. */
+const FEW_MESSAGES = 2;
 /** A forwarded operation whose link broke is routed again after this long. */
 const FORWARD_AGAIN_MS = 50;
 /**
@@ -186,7 +188,9 @@ export class Driver implements Outbox {
       for (let index = 0; index < to.length; index += 1)
         this.say(to[index]!, messages[index]!, now);
     });
-    this.network.flush();
+    // Alone they leave now. Many leave with what the next batch, which has arrived by now, gives
+    // rise to: as many frames again would cost more than they gain.
+    if (held.messages.length <= FEW_MESSAGES) this.network.flush();
   }
 
   private say(to: Ordinal, message: PeerMessage | SelfMessage, now: number): void {

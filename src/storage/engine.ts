@@ -62,7 +62,6 @@ interface Put {
   readonly key: Buffer;
   readonly value: Buffer;
 }
-type Operation = Put | { readonly type: 'del'; readonly key: Buffer };
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
 const DRAIN_DELAY_MS = 1000;
@@ -287,28 +286,34 @@ export class Engine implements StateStore {
     view: View | null,
     replayFrom: number,
   ): Promise<number> {
-    const batch: Operation[] = [];
+    const batch = this.database.batch();
+    let bytes = 0;
+    const put = (key: Buffer, row: Buffer): void => {
+      batch.put(key, row);
+      bytes += row.length;
+    };
+    let rows = 0;
     for (const [bucket, meta] of metas) {
       const key = metaKey(bucket);
-      if (meta === null) batch.push({ type: 'del', key });
-      else batch.push({ type: 'put', key, value: encodeBytes(key, encodeMeta(meta)) });
+      if (meta === null) batch.del(key);
+      else put(key, encodeBytes(key, encodeMeta(meta)));
+      if (++rows % ROWS_AT_ONCE === 0) await new Promise(setImmediate);
     }
     const state = new ByteWriter();
     state.number(replayFrom);
-    const value = encodeBytes(REPLAY_KEY, state.written());
-    batch.push({ type: 'put', key: REPLAY_KEY, value });
+    put(REPLAY_KEY, encodeBytes(REPLAY_KEY, state.written()));
     if (view !== null) {
       const out = new ByteWriter();
       writeRecord(out, { type: 'view', view });
-      batch.push({ type: 'put', key: VIEW_KEY, value: encodeBytes(VIEW_KEY, out.written()) });
+      put(VIEW_KEY, encodeBytes(VIEW_KEY, out.written()));
     }
     await this.settled();
     try {
-      await this.database.batch(batch, { sync: true });
+      await batch.write({ sync: true });
     } catch (error) {
       throw this.fail(toError(error));
     }
-    return batch.reduce((sum, row) => sum + (row.type === 'put' ? row.value.length : 0), 0);
+    return bytes;
   }
 
   async loadMetas(): Promise<Map<BucketId, BucketMeta>> {

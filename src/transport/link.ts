@@ -37,8 +37,8 @@ export interface Sender {
 }
 
 /**
- * The sending end of one server's stream to a peer. Messages of one turn of the event loop share a
- * frame. A broken stream loses messages; the protocol resends what matters.
+ * The sending end of one server's stream to a peer. Messages share a frame until `flush`, or for
+ * a turn of the event loop. A broken stream loses messages; the protocol resends what matters.
  */
 export class PeerLink {
   private client: Client;
@@ -68,9 +68,12 @@ export class PeerLink {
     this.gathered.push(message);
     if (this.scheduled) return;
     this.scheduled = true;
+    // For a sender that does not flush by itself: after one that does at the end of the turn.
     setImmediate(() => {
-      this.scheduled = false;
-      this.flush();
+      setImmediate(() => {
+        this.scheduled = false;
+        this.flush();
+      });
     });
   }
 

@@ -9,7 +9,7 @@ import {
 } from '@grpc/grpc-js';
 
 import type { Epoch } from '../core/ids.js';
-import type { Operation, Result } from '../core/operation.js';
+import { isRead, type Operation, type Result } from '../core/operation.js';
 import { WireError } from '../wire/binary.js';
 import {
   beginRequest,
@@ -40,9 +40,16 @@ export interface Asker {
   onBroken(broken: LinkBroken): void;
 }
 
+/** Writes wait so long for company, at most. */
+const HOLD_MS = 2;
+/** With fewer unanswered there is little company to wait for. */
+const HOLD_FROM = 8;
+
 /**
  * The sending end of `KeyValueService.Exchange` to one server: operations of one turn of the event
- * loop share a frame. No promise per operation.
+ * loop share a frame. Writes are answered a few at a time, and those that follow would leave in as
+ * many small frames: they wait until they are as many as are unanswered (Nagle, RFC 896, with
+ * operations for bytes). No promise per operation.
  */
 export class FrameClient {
   private readonly client: Client;
@@ -53,20 +60,28 @@ export class FrameClient {
   private queue: Asker[] = [];
   private nextId = 1;
   private scheduled = false;
+  /** Reads are queued: they are answered in the pass of their frame, and wait for nothing. */
+  private urgent = false;
+  private holding: NodeJS.Timeout | null = null;
   private connecting = false;
   private closed = false;
 
-  constructor(private readonly address: string) {
+  constructor(
+    private readonly address: string,
+    private readonly holdMs = HOLD_MS,
+  ) {
     this.client = new Client(address, insecure(), channelOptions());
   }
 
   submit(asker: Asker): void {
     this.queue.push(asker);
+    if (isRead(asker.operation.kind)) this.urgent = true;
     this.schedule();
   }
 
   close(): void {
     this.closed = true;
+    this.release();
     this.stream?.cancel();
     this.breakAll('the link was closed');
     this.client.close();
@@ -87,10 +102,34 @@ export class FrameClient {
       this.connect();
       return;
     }
+    if (this.isHeld()) return;
+    this.release();
+    this.send(outflow);
+  }
+
+  private send(outflow: Outflow): void {
     const { outstanding } = STREAM_LIMITS;
     while (this.queue.length > 0 && outflow.room && this.waiting.size < outstanding) {
       outflow.write(this.takeFrame());
     }
+    if (this.queue.length === 0) this.urgent = false;
+  }
+
+  /** Fewer writes than are unanswered wait for more, or until their time is over. */
+  private isHeld(): boolean {
+    const { queue, waiting } = this;
+    if (this.urgent || waiting.size < HOLD_FROM || queue.length >= waiting.size) return false;
+    if (queue.length === 0) return false;
+    this.holding ??= setTimeout(() => {
+      this.holding = null;
+      if (this.outflow !== null) this.send(this.outflow);
+    }, this.holdMs);
+    return true;
+  }
+
+  private release(): void {
+    if (this.holding !== null) clearTimeout(this.holding);
+    this.holding = null;
   }
 
   /** Nothing is written before the connection is there: what cannot leave has had no effect. */

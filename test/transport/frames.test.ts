@@ -14,9 +14,11 @@ import { FrameClient } from '../../src/transport/stream.js';
 import { PeerServiceClient } from '../../src/wire/gen/kvs/v1/peer.js';
 import { ask, clientOf, exchange, get, listen, resultOf, undo, until } from './support.js';
 
-function set(key: string, value: Uint8Array): Operation {
+const CLIENT = 'a client of 16 b';
+
+function set(key: string, value: Uint8Array, client = CLIENT): Operation {
   const { Set } = OperationKind;
-  return new Operation(Set, key, value, 0, 0, 'a client 16 bytes', 1, 0, null, 0, 0, 0, 1000, 0);
+  return new Operation(Set, key, value, 0, 0, client, 1, 0, null, 0, 0, 0, 1000, 0);
 }
 
 describe('operations', () => {
@@ -39,6 +41,57 @@ describe('operations', () => {
       Array.from({ length: 100 }, (_, index) => index),
     );
     expect(frames).toBe(1);
+  });
+
+  describe('while others are unanswered', () => {
+    const FOR_EVER_MS = 1e6;
+    const value = Buffer.from('v');
+
+    /** A server that answers nothing, and a client; how many operations each frame had. */
+    async function unanswered(
+      holdMs?: number,
+    ): Promise<{ client: FrameClient; sizes: number[]; write: (count: number) => void }> {
+      const sizes: number[] = [];
+      const onCall = (call: Readable): unknown => call.on('data', () => sizes.push(0));
+      const serve = (): void => {
+        sizes[sizes.length - 1]! += 1;
+      };
+      const address = await listen(exchange(serve, onCall));
+      const client = new FrameClient(address, holdMs);
+      undo.push(() => client.close());
+      const write = (count: number): void => {
+        for (let key = 0; key < count; key += 1) void ask(client, set(String(key), value));
+      };
+      write(10);
+      await until(() => sizes.length === 1);
+      return { client, sizes, write };
+    }
+
+    test('fewer writes wait for others, and leave together', async () => {
+      const { sizes, write } = await unanswered(FOR_EVER_MS);
+      write(4);
+      for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+      write(6);
+      await until(() => sizes.length > 1);
+      expect(sizes).toEqual([10, 10]);
+    });
+
+    test('a read waits for nothing, and takes along what waits', async () => {
+      const { client, sizes, write } = await unanswered(FOR_EVER_MS);
+      write(4);
+      for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+      const { Get } = OperationKind;
+      void ask(client, new Operation(Get, 'k', null, 0, 0, CLIENT, 0, 0, null, 0, 0, 0, 1000, 0));
+      await until(() => sizes.length > 1);
+      expect(sizes).toEqual([10, 5]);
+    });
+
+    test('a write leaves after a while also alone', async () => {
+      const { sizes, write } = await unanswered();
+      write(1);
+      await until(() => sizes.length > 1);
+      expect(sizes).toEqual([10, 1]);
+    });
   });
 
   test('without a server end as never sent, or as sent when the link broke after that', async () => {
@@ -102,7 +155,7 @@ describe('operations', () => {
     );
     const bad = clientOf(address);
     // A client id of the wrong length.
-    const broken = ask(bad, set('k', new Uint8Array(1)));
+    const broken = ask(bad, set('k', new Uint8Array(1), `${CLIENT}!`));
     expect(await broken).toMatchObject({ sent: true, why: expect.stringMatching(/16 bytes/) });
     const client = clientOf(address);
     const big = new Uint8Array(1024 * 1024);
