@@ -12,6 +12,7 @@ const LOADERS = 512;
 const RATE = 1000;
 const BEFORE_MS = 60_000;
 const SETTLE_MS = 900_000;
+const LOOK_EVERY_MS = 2000;
 const MOST_OVER_LEAST = 1.05;
 
 /** One key: what was acknowledged last, and what may be written at this moment. */
@@ -195,10 +196,14 @@ function tell(
       `${seconds.toFixed(1)} s: ${speed} MiB/s, ${(recordsMoved / seconds).toFixed(0)} records/s`,
   );
   if (records === 0) return;
+  // Without a limit nobody can tell how long it will take.
+  const time =
+    preview.seconds === 0
+      ? ''
+      : `, ${preview.seconds.toFixed(1)} s (${over(seconds, preview.seconds)} %)`;
   say(
     `  preview: ${records} records (fact ${over(recordsMoved, records)} %), ${bytes} bytes ` +
-      `(${over(bytesMoved, bytes)} %), ${preview.seconds.toFixed(1)} s ` +
-      `(${over(seconds, preview.seconds)} %)`,
+      `(${over(bytesMoved, bytes)} %)${time}`,
   );
 }
 
@@ -215,13 +220,18 @@ function p99(samples: readonly Sample[], fromMs: number, toMs: number): number {
   );
 }
 
-function settled(cluster: LocalCluster, servers: number): Promise<GetStatusResponse> {
-  return cluster.waitForStatus(`${servers} settled servers`, SETTLE_MS, (status) => {
+/** Asks seldom: a status of a thousand buckets costs the view leader and this process some time. */
+async function settled(cluster: LocalCluster, servers: number): Promise<GetStatusResponse> {
+  const endMs = performance.now() + SETTLE_MS;
+  while (performance.now() < endMs) {
+    const status = await cluster.status();
     const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
     const holding = up.filter(({ buckets }) => buckets > 0);
-    const idle = status.viewChange?.phase === 'idle';
-    return holding.length === servers && idle && status.underReplicated === 0;
-  });
+    const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
+    if (holding.length === servers && idle) return status;
+    await pause(LOOK_EVERY_MS);
+  }
+  throw new Error(`${servers} servers did not settle`);
 }
 
 async function pause(ms: number): Promise<void> {

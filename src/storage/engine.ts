@@ -64,7 +64,7 @@ interface Put {
 }
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
-const DRAIN_DELAY_MS = 1000;
+const DRAIN_DELAY_MS = 4000;
 const DRAIN_BYTES = 8 * 1024 * 1024;
 
 /** Of one batch: the engine copies it twice before it is on the disk. */

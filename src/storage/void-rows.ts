@@ -7,7 +7,7 @@ import { countsKey, encodeCounts, recordRange } from './engine-rows.js';
 /** Rows of one batch, which the event loop makes in one go. */
 const DELETES_AT_ONCE = 256;
 /** Between two batches that nobody waits for. */
-const PAUSE_MS = 50;
+const PAUSE_MS = 100;
 
 /**
  * Buckets whose rows are void, as their counts say durably. The rows are deleted beside everything

@@ -150,19 +150,19 @@ describe('storage', () => {
   test('a checkpoint is due after some log, and later when it is itself large', async () => {
     const storage = await open(await temporaryDirectory());
     const value = 'v'.repeat(1e6);
-    for (let sequence = 1; sequence <= 5; sequence++) {
+    for (let sequence = 1; sequence <= 9; sequence++) {
       expect(storage.checkpointDue).toBe(false);
       await append(storage, logged(1, sequence, value));
     }
     expect(storage.checkpointDue).toBe(true);
-    const client = 'c'.repeat(2e6);
+    const client = 'c'.repeat(3e6);
     const dedup = [{ client, floor: 0, atMs: 0, results: [] }];
-    await storage.checkpoint(new Map([[1, { ...meta(5), dedup }]]), view(1));
-    for (let sequence = 6; sequence <= 13; sequence++) {
+    await storage.checkpoint(new Map([[1, { ...meta(9), dedup }]]), view(1));
+    for (let sequence = 10; sequence <= 21; sequence++) {
       expect(storage.checkpointDue).toBe(false);
       await append(storage, logged(1, sequence, value));
     }
-    await append(storage, logged(1, 14, value));
+    await append(storage, logged(1, 22, value));
     expect(storage.checkpointDue).toBe(true);
     await storage.close();
   });
