@@ -69,8 +69,9 @@ program
   .command('move')
   .description('a join with many records under a steady load: speed, p99, preview against fact')
   .option('--records <n>', 'records of 128 bytes', Number, 1_000_000)
-  .action(({ records }: { records: number }) =>
-    onCluster((cluster) => measureMove(cluster, open, records, say)),
+  .option('--unlimited-only', 'only a join without a limit, without load', false)
+  .action((asked: { records: number; unlimitedOnly: boolean }) =>
+    onCluster((cluster) => measureMove(cluster, open, asked, say)),
   );
 program
   .command('memory')

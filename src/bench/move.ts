@@ -13,6 +13,7 @@ const RATE = 1000;
 const BEFORE_MS = 60_000;
 const SETTLE_MS = 900_000;
 const LOOK_EVERY_MS = 2000;
+const REST_MS = 20_000;
 const MOST_OVER_LEAST = 1.05;
 
 /** One key: what was acknowledged last, and what may be written at this moment. */
@@ -118,12 +119,13 @@ function keyOf(record: number): string {
 
 /**
  * A fourth server joins a cluster of many records, under a steady load, at the default rate; then,
- * when it was drained and stopped, a new one without a limit. Throws when a promise is broken.
+ * when it was drained and stopped, a new one without a limit. `unlimitedOnly`: the first one joins
+ * without a limit. Throws when a promise is broken.
  */
 export async function measureMove(
   cluster: LocalCluster,
   connect: (leader: string) => Promise<KvsClient>,
-  records: number,
+  { records, unlimitedOnly }: { readonly records: number; readonly unlimitedOnly: boolean },
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
@@ -135,46 +137,66 @@ export async function measureMove(
     const fillMs = performance.now();
     await load.fill();
     say(`written in ${((performance.now() - fillMs) / 1000).toFixed(0)} s`);
-    load.start();
-    await pause(BEFORE_MS);
-    const before = p99(load.samples, performance.now() - BEFORE_MS + 2000, performance.now());
-    say(`steady load: ${RATE} operations a second, half reads; p99 ${before.toFixed(1)} ms`);
-    const preview = await client.admin.previewPlacement(1);
-    const beganMs = performance.now();
-    const fourth = await cluster.addServer();
-    const joined = await settled(cluster, SERVERS + 1);
-    tell('join at the default rate', joined, preview, say);
-    const during = p99(load.samples, beganMs, performance.now());
-    say(`  p99 during the move ${during.toFixed(1)} ms, ${(during / before).toFixed(2)} x before`);
-
-    await load.stop();
-    await client.admin.steerRebalance({ rateBytes: 0 });
-    await client.admin.drainServer(fourth.ports?.id ?? '');
-    await settled(cluster, SERVERS);
-    await fourth.stop();
-    const again = await client.admin.previewPlacement(1);
-    await cluster.addServer();
-    const unlimited = await settled(cluster, SERVERS + 1);
-    tell('join without a limit, without load', unlimited, again, say);
-    await cluster.killAll();
-    const bare = await measureBare(Math.round(records * 0.75), VALUE_BYTES);
-    const { bytesMoved = 0, elapsedMs = 1 } = unlimited.viewChange ?? {};
-    const share = (bytesMoved / elapsedMs) * 1000;
-    say(
-      `  a bare stream of as many bytes into the same engine: ${(bare / 2 ** 20).toFixed(1)} ` +
-        `MiB/s; the transfer reaches ${(share / bare).toFixed(2)} of it`,
-    );
-    say(
-      `${load.samples.length} operations, ${load.failures.length} failed, ${load.stale.length} ` +
-        'reads out of order',
-    );
-    if (load.failures.length > 0) throw new Error(`requests failed: ${load.failures[0]}`);
-    if (load.stale.length > 0) throw new Error(`stale: ${load.stale[0]}`);
-    const { replicasMoved = 0, replicasLeast = 0 } = joined.viewChange ?? {};
-    if (replicasMoved > replicasLeast * MOST_OVER_LEAST) throw new Error('too much was moved');
+    if (!unlimitedOnly) await moveUnderLoad(cluster, client, load, say);
+    await moveUnlimited(cluster, client, records, say);
   } finally {
     client.close();
   }
+}
+
+async function moveUnderLoad(
+  cluster: LocalCluster,
+  client: KvsClient,
+  load: SteadyLoad,
+  say: (line: string) => void,
+): Promise<void> {
+  load.start();
+  await pause(BEFORE_MS);
+  const before = p99(load.samples, performance.now() - BEFORE_MS + 2000, performance.now());
+  say(`steady load: ${RATE} operations a second, half reads; p99 ${before.toFixed(1)} ms`);
+  const preview = await client.admin.previewPlacement(1);
+  const beganMs = performance.now();
+  const fourth = await cluster.addServer();
+  const joined = await settled(cluster, SERVERS + 1);
+  tell('join at the default rate', joined, preview, say);
+  const during = p99(load.samples, beganMs, performance.now());
+  say(`  p99 during the move ${during.toFixed(1)} ms, ${(during / before).toFixed(2)} x before`);
+  await load.stop();
+  say(
+    `${load.samples.length} operations, ${load.failures.length} failed, ${load.stale.length} ` +
+      'reads out of order',
+  );
+  if (load.failures.length > 0) throw new Error(`requests failed: ${load.failures[0]}`);
+  if (load.stale.length > 0) throw new Error(`stale: ${load.stale[0]}`);
+  const { replicasMoved = 0, replicasLeast = 0 } = joined.viewChange ?? {};
+  if (replicasMoved > replicasLeast * MOST_OVER_LEAST) throw new Error('too much was moved');
+  await client.admin.steerRebalance({ rateBytes: 0 });
+  await client.admin.drainServer(fourth.ports?.id ?? '');
+  await settled(cluster, SERVERS);
+  await fourth.stop();
+}
+
+async function moveUnlimited(
+  cluster: LocalCluster,
+  client: KvsClient,
+  records: number,
+  say: (line: string) => void,
+): Promise<void> {
+  // What was written before is being merged.
+  await pause(REST_MS);
+  await client.admin.steerRebalance({ rateBytes: 0 });
+  const preview = await client.admin.previewPlacement(1);
+  await cluster.addServer();
+  const unlimited = await settled(cluster, SERVERS + 1);
+  tell('join without a limit, without load', unlimited, preview, say);
+  await cluster.killAll();
+  const bare = await measureBare(Math.round(records * 0.75), VALUE_BYTES);
+  const { bytesMoved = 0, elapsedMs = 1 } = unlimited.viewChange ?? {};
+  const share = (bytesMoved / elapsedMs) * 1000;
+  say(
+    `  a bare stream of as many bytes into the same engine: ${(bare / 2 ** 20).toFixed(1)} ` +
+      `MiB/s; the transfer reaches ${(share / bare).toFixed(2)} of it`,
+  );
 }
 
 function tell(
