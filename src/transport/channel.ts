@@ -27,7 +27,6 @@ export function channelOptions(): ChannelOptions {
     'grpc.max_receive_message_length': MESSAGE_BYTES,
     'grpc.max_send_message_length': MESSAGE_BYTES,
     'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_channelz': 0,
   };
 }
 

@@ -24,8 +24,6 @@ export class Listener {
       'grpc.max_receive_message_length': MESSAGE_BYTES,
       'grpc.max_send_message_length': MESSAGE_BYTES,
       'grpc-node.max_session_memory': SESSION_MEGABYTES,
-      // Counts every call and message, for a service that is not offered.
-      'grpc.enable_channelz': 0,
       'grpc.keepalive_time_ms': 10_000,
       'grpc.keepalive_timeout_ms': 5000,
     });
