@@ -18,6 +18,8 @@ const ATTEMPT_MS = 1000;
 const SWEEP_MS = 25;
 /** Before its deadline an operation leaves so much time for the answer. */
 const ANSWER_MS = 100;
+/** The same, as a share of its time: a busy machine is late. */
+const ANSWER_SHARE = 0.1;
 const AVOID_MS = 2000;
 const BACKOFF_MS = { least: 25, most: 400 } as const;
 
@@ -127,8 +129,10 @@ export class Router implements CallKeeper {
     call.attemptMs = now;
     call.retryMs = Infinity;
     // Causal reads wait at the server for what is missing there, and are told what that is.
-    const spare = view !== null && isCausal(call.operation, view) ? ANSWER_MS : 0;
-    call.timeoutMs = Math.max(1, Math.ceil(call.deadlineMs - now - spare));
+    const left = call.deadlineMs - now;
+    const waits = view !== null && isCausal(call.operation, view);
+    const spare = waits ? Math.max(ANSWER_MS, left * ANSWER_SHARE) : 0;
+    call.timeoutMs = Math.max(1, Math.ceil(left - spare));
     call.bucketEpoch = view?.rows[bucket]?.epoch ?? 0;
     this.link(address).submit(call);
   }

@@ -108,7 +108,7 @@ describe('a causal namespace', () => {
     await cluster.waitForStatus('the new epoch', 30_000, ({ members }) => {
       return members.filter(({ member }) => member?.state === MemberState.Up).length === 2;
     });
-    const impatient = await connect({ leader: cluster.leaderAddress, timeoutMs: 2000 });
+    const impatient = await connect({ leader: cluster.leaderAddress, timeoutMs: 5000 });
     const waits = await impatient.session('carts', alone.token);
     await expect(waits.get('anna')).rejects.toThrow(/lacks what the session has seen/);
     impatient.close();
