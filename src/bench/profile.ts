@@ -215,7 +215,9 @@ export function profilePage(
     'A program writes this page; no figure is set by hand:',
     '',
     '```sh',
-    'make bench BENCH=profile',
+    builds.length === 1
+      ? 'make bench BENCH=profile'
+      : 'node dist/bench/main.js profile --before DIRECTORY # with another compiled kvs',
     '```',
     '',
     `${date}. A view leader, three servers with default settings and one client process`,

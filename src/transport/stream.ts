@@ -60,7 +60,10 @@ export class FrameClient {
   private queue: Asker[] = [];
   private nextId = 1;
   private scheduled = false;
-  /** Reads are queued: they are answered in the pass of their frame, and wait for nothing. */
+  /**
+   * What is queued waits for nothing any more: a read is among it, which is answered in the pass of
+   * its frame, or its time is over.
+   */
   private urgent = false;
   private holding: NodeJS.Timeout | null = null;
   private connecting = false;
@@ -122,7 +125,8 @@ export class FrameClient {
     if (queue.length === 0) return false;
     this.holding ??= setTimeout(() => {
       this.holding = null;
-      if (this.outflow !== null) this.send(this.outflow);
+      this.urgent = true;
+      this.flush();
     }, this.holdMs);
     return true;
   }

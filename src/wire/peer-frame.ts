@@ -171,25 +171,20 @@ export function readPeerRequest(bytes: Buffer): {
 function readMessage(input: HotReader): PeerMessage {
   const { at, end } = input;
   const tag = input.varint();
-  const read = READERS.get(tag);
-  // Of several kinds in one message the last one counts: a case for the generated code.
-  if (read !== undefined && input.lengthEnd() === end) {
-    const message = read(input);
+  if (tag === Tag.prepare || tag === Tag.prepareAck || tag === Tag.snapshotChunk) {
+    // Of several kinds in one message the last one counts: a case for the generated code.
+    const message = input.lengthEnd() === end ? readHot(tag, input) : null;
     if (message !== null) return message;
   }
   input.at = end;
   return peerMessageFromWire(decoded(wire.PeerMessage, input.buffer.subarray(at, end)));
 }
 
-/** Each gives null when a message is a case for the generated code. */
-const READERS: ReadonlyMap<number, (input: HotReader) => PeerMessage | null> = new Map<
-  number,
-  (input: HotReader) => PeerMessage | null
->([
-  [Tag.prepare, readPrepare],
-  [Tag.prepareAck, readAck],
-  [Tag.snapshotChunk, readChunk],
-]);
+/** Null when the message is a case for the generated code. */
+function readHot(tag: number, input: HotReader): PeerMessage | null {
+  if (tag === Tag.prepare) return readPrepare(input);
+  return tag === Tag.prepareAck ? readAck(input) : readChunk(input);
+}
 
 function readAck(input: HotReader): PrepareAck | null {
   let bucket = 0;
