@@ -12,11 +12,6 @@ const PUSH_BYTES = 512 * 1024;
 const PAUSE_CAP_MS = 400;
 /** … but never before the answers of that server, which may be busy, take twice their time. */
 const SLOW_CAP_MS = 2000;
-/**
- * The others are not to be woken for each write: on 2 cores one writer's writes took 0.78 of a
- * strong one's time without it, and 0.56 with it (`make bench BENCH=modes`).
- */
-const PACE_MS = 3;
 /** A server takes so many records in a millisecond at least: what it is busy with is not lost. */
 const TAKEN_PER_MS = 10;
 /** A mark may get lost. */
@@ -74,8 +69,8 @@ export class CausalGossip {
   private readonly neighbours = new Map<BucketId, { row: BucketRow; others: readonly Ordinal[] }>();
   /**
    * One batch for each server at a time (as Nagle's algorithm, RFC 896), and at most one in
-   * `PACE_MS`: alone, a write leaves at once; under load what comes meanwhile shares a message, and
-   * a flush of the disk over there.
+   * `gossipPaceMs`: alone, a write leaves at once; otherwise what comes meanwhile shares a message,
+   * and a flush of the disk over there.
    */
   private readonly batches = new Map<Ordinal, Batch>();
   /** When a batch was asked for that leaves then. */
@@ -262,8 +257,8 @@ export class CausalGossip {
 
   /** What waits only for the pace leaves when its time has come, also if nothing else happens. */
   private comeBack(to: Ordinal): void {
-    const { now, outbox } = this.host;
-    const dueMs = (this.batches.get(to)?.sentMs ?? -Infinity) + PACE_MS;
+    const { now, outbox, settings } = this.host;
+    const dueMs = (this.batches.get(to)?.sentMs ?? -Infinity) + settings.gossipPaceMs;
     if (dueMs <= now || this.backMs > now) return;
     this.backMs = dueMs;
     outbox.flushIn(Math.ceil(dueMs - now));
@@ -274,7 +269,8 @@ export class CausalGossip {
     const { now, settings } = this.host;
     const busy = new Set<Ordinal>();
     for (const [server, { buckets, sentMs, records }] of this.batches) {
-      const wait = buckets.size > 0 ? settings.resendMs + records / TAKEN_PER_MS : PACE_MS;
+      const unansweredMs = settings.resendMs + records / TAKEN_PER_MS;
+      const wait = buckets.size > 0 ? unansweredMs : settings.gossipPaceMs;
       if (now - sentMs < wait) busy.add(server);
     }
     return busy;

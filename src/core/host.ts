@@ -13,6 +13,8 @@ export interface ServerSettings {
   readonly heartbeatIntervalMs: number;
   /** Unacknowledged messages are sent again after this long. */
   readonly resendMs: number;
+  /** A causal write leaves for the other replicas at once, but batches of them not more often. */
+  readonly gossipPaceMs: number;
   /** An intent older than this makes its participant ask for the decision. */
   readonly intentAgeMs: number;
   /** Snapshots one server sends at a time. */
@@ -28,6 +30,7 @@ export interface ServerSettings {
 export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   heartbeatIntervalMs: 250,
   resendMs: 200,
+  gossipPaceMs: 10,
   intentAgeMs: 500,
   transfersAtOnce: 8,
   chunkBytes: 64 * 1024,

@@ -1,11 +1,13 @@
 import { Bucket } from './bucket.js';
 import type { RecoveredCausal } from './causal.js';
 import { CausalBucket, type CausalChange, latest } from './causal-bucket.js';
+import { holdersOf } from './causal-gossip.js';
 import { MOST_BUCKETS } from './causal-record.js';
+import { hasCausal } from './causal-rules.js';
 import type { BucketId, Ordinal, Sequence } from './ids.js';
 import type { BucketMeta } from './message.js';
 import type { LogRecord, StateStore } from './outbox.js';
-import { applyDelta, type View, type ViewDelta } from './view.js';
+import { applyDelta, isGivenUp, type View, type ViewDelta } from './view.js';
 
 /** What a server knows when it starts. */
 export interface Recovered {
@@ -29,6 +31,12 @@ export class Recovery {
   private readonly commitPoints = new Map<BucketId, Sequence>();
   private readonly buckets = new Map<BucketId, Bucket>();
   private readonly causal = new Map<BucketId, CausalBucket>();
+  /**
+   * Who left each bucket in the views that are replayed. A view is durable before what it makes of
+   * the causal buckets is: a server that is killed between the two must not forget whose writes it
+   * may lack.
+   */
+  private readonly left = new Map<BucketId, Set<Ordinal>>();
   /** Of the last causal write, and of the latest one seen. */
   private number = 0;
   private clock = 0;
@@ -67,7 +75,7 @@ export class Recovery {
   /** Second pass, over the same records. */
   replay(position: number, record: LogRecord): void {
     if (record.type === 'view') {
-      if (this.view === null || record.view.epoch > this.view.epoch) this.view = record.view;
+      if (this.view === null || record.view.epoch > this.view.epoch) this.replayView(record.view);
       return;
     }
     if (record.type === 'viewDelta') {
@@ -112,6 +120,7 @@ export class Recovery {
       bucket.promised = bucket.ballotAt(bucket.last) ?? bucket.commitBallot;
     }
     const { view, buckets, number, clock } = this;
+    if (view !== null) this.noteWhoLeft(view);
     return { view, buckets, gone, causal: { buckets: this.causal, number, clock } };
   }
 
@@ -139,7 +148,41 @@ export class Recovery {
       const have = this.view?.epoch ?? 0;
       throw new Error(`the log goes from view ${have} to ${delta.toEpoch}: a view is missing`);
     }
+    this.replayView(next);
+  }
+
+  private replayView(next: View): void {
+    const before = this.view;
     this.view = next;
+    if (before === null || !hasCausal(next)) return;
+    for (const [id, row] of before.rows.entries()) {
+      const follower = next.rows[id];
+      if (follower === undefined || follower === row) continue;
+      const holders = holdersOf(follower);
+      for (const server of holdersOf(row)) {
+        if (holders.has(server)) continue;
+        const left = this.left.get(id) ?? new Set();
+        this.left.set(id, left.add(server));
+      }
+    }
+  }
+
+  /**
+   * More than have anything left to hand on, maybe: those that have not say so when they are told
+   * that they are waited for.
+   */
+  private noteWhoLeft(view: View): void {
+    for (const [id, servers] of this.left) {
+      const row = view.rows[id];
+      const holders = row === undefined ? new Set<Ordinal>() : holdersOf(row);
+      if (!holders.has(this.self) && (this.causal.get(id)?.empty ?? true)) continue;
+      for (const server of servers) {
+        if (server === this.self || holders.has(server) || isGivenUp(view, server)) continue;
+        const bucket = this.causalBucket(id);
+        bucket.former.add(server);
+        bucket.dirty = true;
+      }
+    }
   }
 
   private replayEntry(bucket: Bucket, record: LogRecord & { type: 'entry' }): void {

@@ -72,6 +72,7 @@ export function drawSettings(random: Prng): Settings {
     server: {
       heartbeatIntervalMs: random.pick([20, 50, 100]),
       resendMs: random.pick([20, 60, 200]),
+      gossipPaceMs: random.fork('gossip pace').pick([3, 10]),
       intentAgeMs: random.pick([50, 200, 500]),
       transfersAtOnce: random.pick([1, 4, 16]),
       chunkBytes: random.pick([1, 64, 4096]),

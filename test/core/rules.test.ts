@@ -3,9 +3,10 @@ import { describe, expect, test } from '@jest/globals';
 
 import { DEDUP_AGE_MS, DedupTable } from '../../src/core/dedup.js';
 import { Entry, EntryKind } from '../../src/core/entry.js';
-import { ballotEpoch, makeBallot, MAX_INCARNATION } from '../../src/core/ids.js';
+import { ballotEpoch, makeBallot, MAX_INCARNATION, type Ordinal } from '../../src/core/ids.js';
 import { Lease } from '../../src/core/lease.js';
 import { Detector } from '../../src/core/membership.js';
+import { Mode } from '../../src/core/namespace.js';
 import { afterDoubt, NO_RECORDS, Operation, Result } from '../../src/core/operation.js';
 import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
@@ -344,6 +345,25 @@ describe('recovery', () => {
     expect(recover(store, view, delta(4), delta(5)).view).toMatchObject({ epoch: 5 });
     expect(recover(store, view, delta(3), delta(4)).view).toMatchObject({ epoch: 4 });
     expect(() => recover(store, view, delta(5))).toThrow(/from view 3 to 5/);
+  });
+
+  test('who left a causal bucket is waited for, though only the view became durable', () => {
+    const carts = { number: 1, name: 'carts', mode: Mode.Causal, ttlMs: 0, replicas: 0, pool: 0 };
+    const namespaces = new Map([[1, { ...carts, deleted: false }]]);
+    const viewRecord = (epoch: number, replicas: number[], causal = true): LogRecord => {
+      const view = viewOf(epoch, rowOf(epoch, replicas), [1, 2, 3]);
+      return { type: 'view', view: causal ? { ...view, namespaces } : view };
+    };
+    const left = (...records: LogRecord[]): Ordinal[] => {
+      const { buckets } = recover(new MapStore(), ...records).causal;
+      return Array.from(buckets.get(0)?.former ?? []);
+    };
+    const first = viewRecord(3, [1, 2]);
+    expect(left(first, viewRecord(4, [1, 3]))).toEqual([2]);
+    // Here again, or nothing is here that it could lack.
+    expect(left(first, viewRecord(4, [1, 3]), viewRecord(5, [1, 2]))).toEqual([3]);
+    expect(left(first, viewRecord(4, [2, 3]))).toEqual([]);
+    expect(left(viewRecord(3, [1, 2], false), viewRecord(4, [1, 3], false))).toEqual([]);
   });
 
   test('doing it twice is the same as doing it once', () => {

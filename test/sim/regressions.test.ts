@@ -34,6 +34,7 @@ const CAUSAL_CASES: typeof CASES = [
   [63409, 'a replica that had left and come back took its old checkpoint for the new one'],
   [30109, 'a session read what depended on a newer view, under an older one'],
   [30012, 'a server that had dropped a bucket and restarted twice numbered its writes anew'],
+  [1201729, 'a server that was killed between a view and what it made of it forgot who had left'],
   [1257, 'a new replica gave a write an earlier clock than a deletion that all had seen'],
 ];
 
