@@ -30,7 +30,7 @@ export interface ServerSettings {
 export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   heartbeatIntervalMs: 250,
   resendMs: 200,
-  gossipPaceMs: 10,
+  gossipPaceMs: 3,
   intentAgeMs: 500,
   transfersAtOnce: 8,
   chunkBytes: 64 * 1024,
