@@ -13,7 +13,10 @@ export interface ServerSettings {
   readonly heartbeatIntervalMs: number;
   /** Unacknowledged messages are sent again after this long. */
   readonly resendMs: number;
-  /** A causal write leaves for the other replicas at once, but batches of them not more often. */
+  /**
+   * A causal write leaves for the other replicas at once, but batches of them not more often: they
+   * are not to be woken for each. See docs/decisions/0019.
+   */
   readonly gossipPaceMs: number;
   /** An intent older than this makes its participant ask for the decision. */
   readonly intentAgeMs: number;
