@@ -28,6 +28,8 @@ interface Peer {
   acked: number;
   sent: number;
   sentMs: number;
+  /** The number of the last push to it. */
+  push: number;
   pauseMs: number;
   /** Messages in a row that were not answered in time. */
   lost: number;
@@ -73,6 +75,7 @@ export class CausalGossip {
    * and a flush of the disk over there.
    */
   private readonly batches = new Map<Ordinal, Batch>();
+  private lastPush = 0;
   /** When a batch was asked for that leaves then. */
   private backMs = -Infinity;
   /** Marks that were told, by server. */
@@ -134,7 +137,7 @@ export class CausalGossip {
   }
 
   onAck(from: Ordinal, message: CausalAck): void {
-    const { bucket: id, known, epoch, bucketEpoch, former } = message;
+    const { bucket: id, known, epoch, bucketEpoch, former, push } = message;
     const bucket = this.buckets.get(id);
     const row = this.host.view.rows[id];
     if (bucket === undefined || row === undefined || !holdersOf(row).has(from)) return;
@@ -153,7 +156,7 @@ export class CausalGossip {
     const first = peer.acked < 0;
     peer.acked = acked;
     if (first || peer.sent < acked) peer.sent = acked;
-    if (peer.lost > 0) this.onBack(from, peer.sentMs);
+    if (peer.lost > 0) this.onBack(from, push);
     peer.lost = 0;
     peer.pauseMs = this.host.settings.resendMs;
     if (peer.sent < bucket.ownLast) this.fresh.add(id);
@@ -161,16 +164,16 @@ export class CausalGossip {
 
   /**
    * A server answers that had not: all that it lacks leaves now, and not for each bucket when its
-   * own pause is over. What was sent before the message that it answered is lost; the link keeps
-   * the order.
+   * own pause is over. The link keeps the order: what left before the push that it answers is lost,
+   * and what left after it will be answered next.
    */
-  private onBack(server: Ordinal, answeredMs: number): void {
+  private onBack(server: Ordinal, answered: number): void {
     for (const id of this.open) {
       const peer = this.peers.get(id)?.get(server);
-      if (peer === undefined || peer.lost === 0) continue;
+      if (peer === undefined || peer.lost === 0 || peer.push > answered) continue;
       peer.lost = 0;
       peer.pauseMs = this.host.settings.resendMs;
-      if (peer.sentMs < answeredMs) peer.sent = peer.acked;
+      peer.sent = peer.acked;
       this.fresh.add(id);
     }
   }
@@ -301,7 +304,9 @@ export class CausalGossip {
     const leaving = this.isLeaving(bucket.id);
     // One that was not heard yet says what it knows.
     const since = peer.sent < 0 ? durable : peer.sent;
-    const most = peer.lost > 1 ? 1 : PUSH_RECORDS;
+    // A link keeps the order: what was sent may only not be answered yet. One record asks how far
+    // it is, and the rest leaves with the answer.
+    const most = peer.lost > 0 ? 1 : PUSH_RECORDS;
     const own = bucket.ownSince(since, { records: most, bytes: PUSH_BYTES }, host.store);
     if (own === null) {
       peer.sent = durable;
@@ -324,7 +329,9 @@ export class CausalGossip {
       batch.records += own.records.length;
     }
     const ends = leaving && own.upTo >= bucket.ownLast && covers(peer.known, bucket.known);
-    host.send(to, new CausalPush(bucket.id, since, own.upTo, ends, own.records));
+    this.lastPush += 1;
+    peer.push = this.lastPush;
+    host.send(to, new CausalPush(bucket.id, since, own.upTo, ends, own.records, peer.push));
   }
 
   /**
@@ -406,6 +413,7 @@ export class CausalGossip {
         acked: -1,
         sent: -1,
         sentMs: -Infinity,
+        push: 0,
         pauseMs: resendMs,
         lost: 0,
         known: NOTHING_SEEN,

@@ -15,6 +15,8 @@ export class CausalPush {
     /** The sender holds the bucket no more: it takes no other writes for it. */
     readonly leaving: boolean,
     readonly records: readonly CausalRecord[],
+    /** The sender's pushes are numbered in the order in which they leave. */
+    readonly push: number,
   ) {}
 }
 
@@ -31,6 +33,8 @@ export class CausalAck {
     readonly former: readonly Ordinal[],
     /** The receiver is to say what it knows. */
     readonly asks: boolean,
+    /** The push that this answers; 0: it was said unasked. */
+    readonly push: number,
   ) {}
 }
 

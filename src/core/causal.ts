@@ -397,14 +397,20 @@ export class Causal {
         this.change(bucket, { records, known: new Map([[from, upTo]]), former });
       }
     }
-    this.tell(bucket, from, row);
+    this.tell(bucket, from, row, false, message.push);
   }
 
-  private tell(bucket: CausalBucket, to: Ordinal, { epoch }: BucketRow, asks = false): void {
+  private tell(
+    bucket: CausalBucket,
+    to: Ordinal,
+    { epoch }: BucketRow,
+    asks = false,
+    push = 0,
+  ): void {
     const former = Array.from(bucket.former);
     const known = new Map(bucket.known);
     const { view, outbox } = this.host;
-    outbox.sendAfter(to, new CausalAck(bucket.id, known, view.epoch, epoch, former, asks));
+    outbox.sendAfter(to, new CausalAck(bucket.id, known, view.epoch, epoch, former, asks, push));
   }
 
   private onAck(
@@ -419,7 +425,7 @@ export class Causal {
       // We left it long ago, and have nothing for it; under a view that we have not adopted we may.
       const knows = epoch <= this.host.view.epoch;
       if (bucket === undefined && knows && former.includes(self)) {
-        this.host.send(from, new CausalPush(id, 0, 0, true, []));
+        this.host.send(from, new CausalPush(id, 0, 0, true, [], 0));
       }
       return;
     }

@@ -33,7 +33,7 @@ export interface ServerSettings {
 export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   heartbeatIntervalMs: 250,
   resendMs: 200,
-  gossipPaceMs: 3,
+  gossipPaceMs: 10,
   intentAgeMs: 500,
   transfersAtOnce: 8,
   chunkBytes: 64 * 1024,

@@ -1,14 +1,13 @@
 import { causalHalf } from './causal-record.js';
 import type { Host } from './host.js';
-import type { Ordinal } from './ids.js';
+import type { BucketId, Ordinal } from './ids.js';
 import { type BucketCount, Heartbeat, type TransferCount } from './message.js';
-import type { RecordCounts } from './outbox.js';
 import type { Primary } from './primary.js';
 import type { Scrub } from './scrub.js';
 import type { StorageServer } from './server.js';
 
-/** How often the view leader hears how large each bucket is: when that changes, and otherwise. */
-const CENSUS_MS = { changed: 1000, same: 5000 } as const;
+/** The view leader hears at once of each bucket that its size changed, and of all so often. */
+const CENSUS_MS = 5000;
 const NOTHING = { records: 0, bytes: 0 };
 
 /** Leases without a word after which a peer is reported as unheard. */
@@ -21,8 +20,8 @@ const UNHEARD_LEASES = 2;
 export class Reporter {
   private beatMs = -Infinity;
   private censusMs = -Infinity;
-  /** Records and bytes of the buckets that the last census told. */
-  private told: RecordCounts = { records: 0, bytes: 0 };
+  /** What the view leader was told of the size of each bucket. */
+  private readonly told = new Map<BucketId, BucketCount>();
   private leaving = false;
   /** A heartbeat waits for the disk. */
   private waiting = false;
@@ -70,13 +69,10 @@ export class Reporter {
       }
     }
     let primaryRecords = 0;
-    let primaryBytes = 0;
     for (const { bucket } of primaries) {
-      const counts = host.store.counts(bucket.id);
-      primaryRecords += counts.records;
-      primaryBytes += counts.bytes;
+      primaryRecords += host.store.counts(bucket.id).records;
     }
-    const census = this.census(primaries, { records: primaryRecords, bytes: primaryBytes });
+    const census = this.census(primaries);
     const { self, view } = host;
     const transfers = this.vector(primaries);
     host.outbox.toLeader(
@@ -97,17 +93,26 @@ export class Reporter {
     );
   }
 
-  /** How large each bucket is; nothing when that was told already. */
-  private census(primaries: ReadonlySet<Primary>, sum: RecordCounts): BucketCount[] {
+  /**
+   * How large the buckets are whose size the view leader does not know: what it hears of a bucket
+   * and the sum of all are of the same moment. What got lost is told with all, some time later.
+   */
+  private census(primaries: ReadonlySet<Primary>): BucketCount[] {
     const { now, store } = this.host;
-    const isKnown = sum.records === this.told.records && sum.bytes === this.told.bytes;
-    if (now - this.censusMs < (isKnown ? CENSUS_MS.same : CENSUS_MS.changed)) return [];
-    this.censusMs = now;
-    this.told = sum;
-    return Array.from(primaries, ({ bucket }) => ({
-      bucket: bucket.id,
-      ...store.counts(bucket.id),
-    }));
+    if (now - this.censusMs >= CENSUS_MS) {
+      this.censusMs = now;
+      this.told.clear();
+    }
+    const news: BucketCount[] = [];
+    for (const { bucket } of primaries) {
+      const { records, bytes } = store.counts(bucket.id);
+      const told = this.told.get(bucket.id);
+      if (told?.records === records && told.bytes === bytes) continue;
+      const count = { bucket: bucket.id, records, bytes };
+      this.told.set(bucket.id, count);
+      news.push(count);
+    }
+    return news;
   }
 
   /** Replicas of shared buckets whose beacons, or answers to ours, have not come for too long. */

@@ -44,23 +44,25 @@ function recordFromWire(record: wire.CausalRecord): CausalRecord {
 }
 
 export function pushToWire(message: CausalPush): wire.CausalPush {
-  const { bucket, since, upTo, leaving, records } = message;
-  return { bucket, since, upTo, leaving, records: records.map(recordToWire) };
+  const { bucket, since, upTo, leaving, records, push } = message;
+  return { bucket, since, upTo, leaving, records: records.map(recordToWire), push };
 }
 
 export function pushFromWire(message: wire.CausalPush): CausalPush {
-  const { bucket, since, upTo, leaving, records } = message;
-  return new CausalPush(bucket, since, upTo, leaving, records.map(recordFromWire));
+  const { bucket, since, upTo, leaving, records, push } = message;
+  return new CausalPush(bucket, since, upTo, leaving, records.map(recordFromWire), push);
 }
 
 export function ackToWire(message: CausalAck): wire.CausalAck {
-  const { bucket, known, epoch, bucketEpoch, former, asks } = message;
-  return { bucket, known: vectorToWire(known), epoch, bucketEpoch, former: [...former], asks };
+  const { bucket, epoch, bucketEpoch, asks, push } = message;
+  const [known, former] = [vectorToWire(message.known), [...message.former]];
+  return { bucket, known, epoch, bucketEpoch, former, asks, push };
 }
 
 export function ackFromWire(message: wire.CausalAck): CausalAck {
-  const { bucket, known, epoch, bucketEpoch, former, asks } = message;
-  return new CausalAck(bucket, vectorFromWire(known), epoch, bucketEpoch, former, asks);
+  const { bucket, epoch, bucketEpoch, former, asks, push } = message;
+  const known = vectorFromWire(message.known);
+  return new CausalAck(bucket, known, epoch, bucketEpoch, former, asks, push);
 }
 
 export function markToWire({ epoch, upTo, underWay }: CausalMark): wire.CausalMark {

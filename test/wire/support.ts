@@ -197,10 +197,10 @@ type Made = message.PeerMessage;
 /** One of each kind; a kind that is missing here is a type error. */
 export const messages: Record<Made['type'], fc.Arbitrary<Made>> = {
   causalPush: fc
-    .tuple(small, whole, whole, fc.boolean(), some(causalRecord))
+    .tuple(small, whole, whole, fc.boolean(), some(causalRecord), whole)
     .map((fields) => new causal.CausalPush(...fields)),
   causalAck: fc
-    .tuple(small, vector, whole, whole, some(small), fc.boolean())
+    .tuple(small, vector, whole, whole, some(small), fc.boolean(), whole)
     .map((fields) => new causal.CausalAck(...fields)),
   causalMark: fc.tuple(whole, whole, vector).map((fields) => new causal.CausalMark(...fields)),
   causalBehind: small.map((bucket) => new causal.CausalBehind(bucket)),

@@ -86,8 +86,8 @@ export const CAUSAL: readonly Sabotage[] = [
         // As if what it took itself were all that it has to hand on.
         const own = ack.known.get(self.host.self) ?? 0;
         const all = new Map(known).set(self.host.self, own);
-        const { bucket, epoch, bucketEpoch, former, asks } = ack;
-        return original(from, new CausalAck(bucket, all, epoch, bucketEpoch, former, asks));
+        const { bucket, epoch, bucketEpoch, former, asks, push } = ack;
+        return original(from, new CausalAck(bucket, all, epoch, bucketEpoch, former, asks, push));
       });
       return () => {
         leaves();

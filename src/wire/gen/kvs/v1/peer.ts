@@ -363,6 +363,8 @@ export interface CausalPush {
   /** The sender holds the bucket no more: it takes no other writes for it. */
   leaving: boolean;
   records: CausalRecord[];
+  /** The sender's pushes are numbered in the order in which they leave. */
+  push: number;
 }
 
 /** What the sender knows durably of the bucket. */
@@ -377,6 +379,8 @@ export interface CausalAck {
   epoch: number;
   /** The receiver is to say what it knows. */
   asks: boolean;
+  /** The push that this answers; 0: it was said unasked. */
+  push: number;
 }
 
 /**
@@ -4513,7 +4517,7 @@ export const CausalRecord: MessageFns<CausalRecord> = {
 };
 
 function createBaseCausalPush(): CausalPush {
-  return { bucket: 0, since: 0, upTo: 0, leaving: false, records: [] };
+  return { bucket: 0, since: 0, upTo: 0, leaving: false, records: [], push: 0 };
 }
 
 export const CausalPush: MessageFns<CausalPush> = {
@@ -4532,6 +4536,9 @@ export const CausalPush: MessageFns<CausalPush> = {
     }
     for (const v of message.records) {
       CausalRecord.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.push !== 0) {
+      writer.uint32(48).uint64(message.push);
     }
     return writer;
   },
@@ -4589,6 +4596,14 @@ export const CausalPush: MessageFns<CausalPush> = {
             message.records.push(CausalRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.push = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4614,6 +4629,7 @@ export const CausalPush: MessageFns<CausalPush> = {
       records: globalThis.Array.isArray(object?.records)
         ? object.records.map((e: any) => CausalRecord.fromJSON(e))
         : [],
+      push: isSet(object.push) ? globalThis.Number(object.push) : 0,
     };
   },
 
@@ -4634,6 +4650,9 @@ export const CausalPush: MessageFns<CausalPush> = {
     if (message.records?.length) {
       obj.records = message.records.map((e) => CausalRecord.toJSON(e));
     }
+    if (message.push !== 0) {
+      obj.push = Math.round(message.push);
+    }
     return obj;
   },
 
@@ -4647,12 +4666,13 @@ export const CausalPush: MessageFns<CausalPush> = {
     message.upTo = object.upTo ?? 0;
     message.leaving = object.leaving ?? false;
     message.records = object.records?.map((e) => CausalRecord.fromPartial(e)) || [];
+    message.push = object.push ?? 0;
     return message;
   },
 };
 
 function createBaseCausalAck(): CausalAck {
-  return { bucket: 0, known: [], bucketEpoch: 0, former: [], epoch: 0, asks: false };
+  return { bucket: 0, known: [], bucketEpoch: 0, former: [], epoch: 0, asks: false, push: 0 };
 }
 
 export const CausalAck: MessageFns<CausalAck> = {
@@ -4678,6 +4698,9 @@ export const CausalAck: MessageFns<CausalAck> = {
     }
     if (message.asks !== false) {
       writer.uint32(48).bool(message.asks);
+    }
+    if (message.push !== 0) {
+      writer.uint32(56).uint64(message.push);
     }
     return writer;
   },
@@ -4753,6 +4776,14 @@ export const CausalAck: MessageFns<CausalAck> = {
             message.asks = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.push = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4777,6 +4808,7 @@ export const CausalAck: MessageFns<CausalAck> = {
       former: globalThis.Array.isArray(object?.former) ? object.former.map((e: any) => globalThis.Number(e)) : [],
       epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
       asks: isSet(object.asks) ? globalThis.Boolean(object.asks) : false,
+      push: isSet(object.push) ? globalThis.Number(object.push) : 0,
     };
   },
 
@@ -4800,6 +4832,9 @@ export const CausalAck: MessageFns<CausalAck> = {
     if (message.asks !== false) {
       obj.asks = message.asks;
     }
+    if (message.push !== 0) {
+      obj.push = Math.round(message.push);
+    }
     return obj;
   },
 
@@ -4814,6 +4849,7 @@ export const CausalAck: MessageFns<CausalAck> = {
     message.former = object.former?.map((e) => e) || [];
     message.epoch = object.epoch ?? 0;
     message.asks = object.asks ?? false;
+    message.push = object.push ?? 0;
     return message;
   },
 };
