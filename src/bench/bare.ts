@@ -11,7 +11,7 @@ import { PEER_METHODS, type PeerHandlers } from '../transport/methods.js';
 import { Listener } from '../transport/server.js';
 
 const CLUSTER = 'bare';
-const BUCKETS = 1024;
+const BUCKETS = 256;
 const CHUNK_BYTES = 64 * 1024;
 /** As many as three servers that send have on their way. */
 const IN_FLIGHT = 12;

@@ -1,7 +1,7 @@
 import { comparePolicies, type Movement, type PolicyRow } from '../core/compare.js';
 
 const SERVERS = [3, 5, 10, 32, 64];
-const PARAMETERS = { bucketCount: 1024, replicaCount: 3 };
+const PARAMETERS = { bucketCount: 256, replicaCount: 3 };
 
 /** Balance and movement of all placement policies, as a Markdown table. */
 export function tellPlacement(say: (line: string) => void): void {

@@ -1,8 +1,9 @@
 // A client on one island: writes at a steady rate, and tells how that went. Run by `cut.ts`.
+import { createHash } from 'node:crypto';
 import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { connect } from '../client/index.js';
+import { connect, type KvsClient } from '../client/index.js';
 
 /** What it is to do; one line of JSON on standard input each. */
 export type Errand =
@@ -19,8 +20,8 @@ export interface Wrote {
 }
 
 export interface Held {
-  /** The records in key order, as text; null: another server answered, or none. */
-  readonly text: string | null;
+  /** Of the records in key order, SHA-256; null: another server answered, or none. */
+  readonly digest: string | null;
   readonly records: number;
 }
 
@@ -60,24 +61,41 @@ async function write(
   return { writes: took.length, failed, p50Ms: at(0.5), p99Ms: at(0.99), firstError };
 }
 
-async function read(server: string, namespace: string): Promise<Held> {
-  const client = await connect({ server, timeoutMs: 2000 });
-  try {
-    const lines: string[] = [];
-    for await (const record of (await client.namespace(namespace)).export()) {
-      if (record.server !== server) return { text: null, records: 0 };
-      const { key, value, version } = record;
-      lines.push(`${key.toString()} ${Buffer.from(value).toString()} ${version}`);
+/** Reads again and again, beside what it looks at: without a new connection each time. */
+class Reader {
+  private client: Promise<KvsClient> | null = null;
+
+  constructor(
+    private readonly server: string,
+    private readonly namespace: string,
+  ) {}
+
+  async read(): Promise<Held> {
+    try {
+      this.client ??= connect({ server: this.server, timeoutMs: 2000 });
+      const lines: string[] = [];
+      for await (const record of (await (await this.client).namespace(this.namespace)).export()) {
+        if (record.server !== this.server) return { digest: null, records: 0 };
+        const { key, value, version } = record;
+        lines.push(`${key.toString()} ${Buffer.from(value).toString()} ${version}`);
+      }
+      const text = lines.toSorted().join('\n');
+      return { digest: createHash('sha256').update(text).digest('hex'), records: lines.length };
+    } catch {
+      await this.close();
+      return { digest: null, records: 0 };
     }
-    return { text: lines.toSorted().join('\n'), records: lines.length };
-  } catch {
-    return { text: null, records: 0 };
-  } finally {
-    client.close();
+  }
+
+  private async close(): Promise<void> {
+    const client = await this.client?.catch(() => null);
+    this.client = null;
+    client?.close();
   }
 }
 
 const [server = '', namespace = ''] = process.argv.slice(2);
+const reader = new Reader(server, namespace);
 process.stdin.setEncoding('utf8');
 let text = '';
 for await (const chunk of process.stdin) {
@@ -86,9 +104,7 @@ for await (const chunk of process.stdin) {
     const errand = JSON.parse(text.slice(0, end)) as Errand;
     text = text.slice(end + 1);
     const told =
-      errand.do === 'write'
-        ? await write(errand, server, namespace)
-        : await read(server, namespace);
+      errand.do === 'write' ? await write(errand, server, namespace) : await reader.read();
     process.stdout.write(`${JSON.stringify(told)}\n`);
   }
 }

@@ -12,7 +12,8 @@ import { parseDuration, parseSize, setting, wholeNumber } from './options.js';
 type Settings = Omit<ViewLeaderOptions, 'log'>;
 
 const MOST_SHARDS = 1024;
-const RING_BUCKETS = 1024;
+/** Enough for some sixty servers; more cost speed: docs/decisions/0020. */
+const RING_BUCKETS = 256;
 /** A multiple of most small numbers of servers, so that hash mod buckets mod N is hash mod N. */
 const MODULO_BUCKETS = 5040;
 
@@ -26,7 +27,7 @@ export function main(argv: string[]): Promise<number> {
     .addOption(
       setting('--buckets <number>', 'shares of the key space; fixed when the cluster is founded')
         .argParser(wholeNumber(1, MOST_BUCKETS))
-        .default(undefined, '1024; with --policy modulo 5040'),
+        .default(undefined, '256; with --policy modulo 5040'),
     )
     .addOption(setting('--replicas <number>', 'copies of a bucket').argParser(replicas).default(3))
     .addOption(

@@ -109,6 +109,8 @@ export class Engine implements StateStore {
   private writing = false;
   /** Layers that were taken to be written, ever. */
   private layersTaken = 0;
+  /** Their bytes. */
+  private bytesTaken = 0;
   private waiting: Waiter[] = [];
   private readonly current = new Map<BucketId, Counts>();
   /** Records of each bucket in the engine itself, after the last batch. */
@@ -155,6 +157,14 @@ export class Engine implements StateStore {
   /** Rough size in memory of what is not in the engine yet. */
   get overlayBytes(): number {
     return this.active.bytes + this.draining.bytes;
+  }
+
+  /**
+   * Rough size of all rows that were ever on their way into the engine: of a key that is written
+   * again and again once for each layer.
+   */
+  get layeredBytes(): number {
+    return this.bytesTaken + this.active.bytes;
   }
 
   /** Throws DamagedBucket. */
@@ -387,6 +397,7 @@ export class Engine implements StateStore {
         this.draining = this.active;
         this.active = new Layer();
         this.layersTaken++;
+        this.bytesTaken += this.draining.bytes;
         await this.writeLayer(this.draining);
         this.draining = new Layer();
         this.wake();

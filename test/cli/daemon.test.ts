@@ -104,7 +104,7 @@ describe('the real daemons check their settings', () => {
       listen: '127.0.0.1:7400',
       http: '127.0.0.1:7480',
       dataDir: './kvs-leader',
-      buckets: 1024,
+      buckets: 256,
       replicas: 1,
       policy: 'ring',
       shards: 0,

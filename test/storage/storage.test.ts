@@ -147,23 +147,29 @@ describe('storage', () => {
     await storage.close();
   });
 
-  test('a checkpoint is due after some log, and later when it is itself large', async () => {
+  test('a checkpoint is due after some log and rows, and later when it is itself large', async () => {
     const storage = await open(await temporaryDirectory());
     const value = 'v'.repeat(1e6);
-    for (let sequence = 1; sequence <= 9; sequence++) {
-      expect(storage.checkpointDue).toBe(false);
-      await append(storage, logged(1, sequence, value));
-    }
-    expect(storage.checkpointDue).toBe(true);
-    const client = 'c'.repeat(3e6);
-    const dedup = [{ client, floor: 0, atMs: 0, results: [] }];
-    await storage.checkpoint(new Map([[1, { ...meta(9), dedup }]]), view(1));
-    for (let sequence = 10; sequence <= 21; sequence++) {
-      expect(storage.checkpointDue).toBe(false);
-      await append(storage, logged(1, sequence, value));
-    }
-    await append(storage, logged(1, 22, value));
-    expect(storage.checkpointDue).toBe(true);
+    let sequence = 0;
+    const writesUntilDue = async (keyOf: (sequence: number) => string): Promise<number> => {
+      const first = sequence;
+      while (!storage.checkpointDue) {
+        sequence += 1;
+        storage.store.put(1, { key: keyOf(sequence), value: bytes(value), version: sequence });
+        await append(storage, logged(1, sequence, value));
+      }
+      return sequence - first;
+    };
+    const save = (client: string): Promise<void> => {
+      const dedup = [{ client, floor: 0, atMs: 0, results: [] }];
+      return storage.checkpoint(new Map([[1, { ...meta(sequence), dedup }]]), view(1));
+    };
+    // Each its own row, then one row again and again.
+    expect(await writesUntilDue(String)).toBe(9);
+    await save('c');
+    expect(await writesUntilDue(() => 'hot')).toBe(16);
+    await save('c'.repeat(3e6));
+    expect(await writesUntilDue(String)).toBe(12);
     await storage.close();
   });
 

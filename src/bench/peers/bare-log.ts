@@ -14,7 +14,7 @@ export interface LogTask {
   readonly forMs: number;
 }
 
-const BUCKETS = 1024;
+const BUCKETS = 256;
 const CLIENT = randomBytes(16).toString('latin1');
 
 /** Writers that append an entry each, and the next one when it is durable. */

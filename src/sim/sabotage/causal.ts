@@ -9,6 +9,8 @@ import type { BucketId, Ordinal } from '../../core/ids.js';
 import type { Result, StoredRecord } from '../../core/operation.js';
 import { Code } from '../../core/refusal.js';
 import { Serving } from '../../core/serving.js';
+import type { Clock } from '../clock.js';
+import { Network } from '../network.js';
 import { replace, wrap } from './patch.js';
 import type { Sabotage } from './sabotage.js';
 
@@ -29,6 +31,22 @@ interface Leaver {
   readonly host: { readonly self: Ordinal };
   readonly buckets: ReadonlyMap<BucketId, CausalBucket>;
   isLeaving(bucket: BucketId): boolean;
+}
+
+/** A tombstone is gone by then. */
+const LATE_MS = 3000;
+
+interface Carrier {
+  readonly clock: Clock;
+}
+
+/** No break: what a server took reaches the others once more when that has long been over. */
+function lateCopies(): () => void {
+  return wrap<Carrier>(Network.prototype, 'send', (original, { clock }, args) => {
+    original(...args);
+    const kind = args[2];
+    if (kind === 'causalPush') clock.after(LATE_MS, () => original(...args));
+  });
 }
 
 /** Breaks of causal namespaces. */
@@ -65,7 +83,14 @@ export const CAUSAL: readonly Sabotage[] = [
     name: 'known-forgotten',
     breaks: 'D5: a late copy of what was deleted counts as new',
     causal: CLIENTS,
-    install: () => replace(CausalBucket.prototype, { knows: { value: () => false } }),
+    install: () => {
+      const late = lateCopies();
+      const forgotten = replace(CausalBucket.prototype, { knows: { value: () => false } });
+      return () => {
+        forgotten();
+        late();
+      };
+    },
   },
   {
     name: 'gossip-said-once',
