@@ -11,10 +11,12 @@ import { Mode, namespaceOf } from '../core/namespace.js';
 import { bucketOf } from '../core/pools.js';
 import { Code, CODES } from '../core/refusal.js';
 import { MemberState, type View } from '../core/view.js';
+import { clientChannelOptions } from '../transport/channel.js';
 import { type Asker, FrameClient, type LinkBroken } from '../transport/stream.js';
 
 /** An attempt that is silent for this long is doubled by another one. */
 const ATTEMPT_MS = 1000;
+/** Between two looks at what is due. */
 const SWEEP_MS = 25;
 /** Before its deadline an operation leaves so much time for the answer. */
 const ANSWER_MS = 100;
@@ -86,7 +88,9 @@ export interface Views {
 export class Router implements CallKeeper {
   private readonly links = new Map<string, FrameClient>();
   private readonly calls = new Set<Call>();
-  private sweeper: NodeJS.Timeout | null = null;
+  /** For what is due first; a client that only waits for answers sleeps. */
+  private timer: NodeJS.Timeout | null = null;
+  private timerMs = Infinity;
   private turn = 0;
   /** Which of its replicas a causal key is asked of first. */
   private readonly home = Math.floor(Math.random() * 2 ** 16);
@@ -102,15 +106,17 @@ export class Router implements CallKeeper {
   submit(operation: Operation, outcome: Outcome): void {
     const now = performance.now();
     const call = new Call(operation, outcome, now + operation.timeoutMs, now, this);
+    if (this.calls.size === 0) this.timer?.ref();
     this.calls.add(call);
-    this.sweeper ??= setInterval(() => this.sweep(), SWEEP_MS);
     this.attempt(call, now);
+    this.wakeAt(dueOf(call), now);
   }
 
   close(): void {
-    if (this.sweeper !== null) clearInterval(this.sweeper);
-    this.sweeper = null;
     for (const call of this.calls) this.giveUp(call, 'the client was closed');
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    this.timerMs = Infinity;
     for (const link of this.links.values()) link.close();
     this.links.clear();
   }
@@ -120,6 +126,7 @@ export class Router implements CallKeeper {
     const bucket = this.bucketOf(call.operation, view);
     const address = this.addressOf(call, bucket, view);
     if (address === null) {
+      call.attemptMs = now;
       call.retryMs = now + BACKOFF_MS.most;
       return;
     }
@@ -174,19 +181,34 @@ export class Router implements CallKeeper {
     }
     const { least, most } = BACKOFF_MS;
     const ceiling = Math.min(most, least * 2 ** Math.min(call.attempts, 10));
-    call.retryMs = performance.now() + ceiling * (0.5 + Math.random() / 2);
+    const now = performance.now();
+    call.retryMs = now + ceiling * (0.5 + Math.random() / 2);
+    this.wakeAt(call.retryMs, now);
+  }
+
+  private wakeAt(dueMs: number, now: number): void {
+    if (dueMs >= this.timerMs) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    const delayMs = Math.max(SWEEP_MS, Math.ceil(dueMs - now));
+    this.timerMs = now + delayMs;
+    this.timer = setTimeout(() => this.sweep(), delayMs);
   }
 
   private sweep(): void {
+    this.timer = null;
+    this.timerMs = Infinity;
     const now = performance.now();
+    let nextMs = Infinity;
     for (const call of this.calls) {
-      if (now >= call.deadlineMs) this.giveUp(call, 'no answer in time');
-      else if (call.refusal !== null) continue;
-      else if (now >= call.retryMs || now - call.attemptMs >= ATTEMPT_MS) this.attempt(call, now);
+      if (now >= call.deadlineMs) {
+        this.giveUp(call, 'no answer in time');
+        continue;
+      }
+      const isDue = now >= call.retryMs || now - call.attemptMs >= ATTEMPT_MS;
+      if (isDue && call.refusal === null) this.attempt(call, now);
+      nextMs = Math.min(nextMs, dueOf(call));
     }
-    if (this.calls.size > 0 || this.sweeper === null) return;
-    clearInterval(this.sweeper);
-    this.sweeper = null;
+    if (nextMs < Infinity) this.wakeAt(nextMs, now);
   }
 
   private giveUp(call: Call, detail: string): void {
@@ -199,6 +221,7 @@ export class Router implements CallKeeper {
     if (call.finished) return;
     call.finished = true;
     this.calls.delete(call);
+    if (this.calls.size === 0) this.timer?.unref();
     call.outcome.done(result);
   }
 
@@ -209,7 +232,7 @@ export class Router implements CallKeeper {
   private addressOf(call: Call, bucket: BucketId, view: View | null): string | null {
     const { operation, open, address, attempts } = call;
     if (this.doors.length > 0 || view === null || !isCausal(operation, view)) {
-      return this.addressFor(bucket, view, attempts);
+      return this.addressFor(bucket, view, attempts, open > 0 ? address : '');
     }
     if (isWrite(operation) && open > 0) return address;
     const replicas = (view.rows[bucket]?.replicas ?? []).toSorted((left, right) => left - right);
@@ -234,24 +257,41 @@ export class Router implements CallKeeper {
     return view === null ? 0 : bucketOf(operation.key, view);
   }
 
-  /** The primary, if it is up; otherwise any server that is, in turn: it knows or will learn. */
-  private addressFor(bucket: BucketId, view: View | null, attempts: number): string | null {
+  /**
+   * The primary, if it is up; otherwise any server that is, in turn: it knows or will learn.
+   * `silent` has not answered the attempt before: the way to it may be cut for us alone.
+   */
+  private addressFor(
+    bucket: BucketId,
+    view: View | null,
+    attempts: number,
+    silent: string,
+  ): string | null {
     if (this.doors.length > 0) return this.doors[attempts % this.doors.length] ?? null;
     if (view === null) return null;
     const primary = view.members.get(view.rows[bucket]?.replicas[0] ?? 0);
-    if (primary?.state === MemberState.Up && attempts % 3 !== 2) return primary.address;
-    const up = Array.from(view.members.values()).filter(({ state }) => state === MemberState.Up);
-    return up[this.turn++ % up.length]?.address ?? null;
+    const isUp = primary?.state === MemberState.Up;
+    if (isUp && primary.address !== silent && attempts % 3 !== 2) return primary.address;
+    const members = Array.from(view.members.values());
+    const up = members.filter(({ state }) => state === MemberState.Up);
+    const others = up.filter(({ address }) => address !== silent);
+    const choice = others.length > 0 ? others : up;
+    return choice[this.turn++ % choice.length]?.address ?? null;
   }
 
   private link(address: string): FrameClient {
     let link = this.links.get(address);
     if (link === undefined) {
-      link = new FrameClient(address);
+      link = new FrameClient(address, clientChannelOptions());
       this.links.set(address, link);
     }
     return link;
   }
+}
+
+/** When the call must be looked at, unless something happens before. */
+function dueOf({ deadlineMs, refusal: final, retryMs, attemptMs }: Call): number {
+  return final === null ? Math.min(deadlineMs, retryMs, attemptMs + ATTEMPT_MS) : deadlineMs;
 }
 
 function isCausal({ context, key }: Operation, { namespaces }: View): boolean {

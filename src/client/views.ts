@@ -4,7 +4,7 @@ import type { Epoch } from '../core/ids.js';
 import { Code } from '../core/refusal.js';
 import { applyDelta, type View } from '../core/view.js';
 import { parseAddresses } from '../transport/address.js';
-import { channelOptions, insecure } from '../transport/channel.js';
+import { clientChannelOptions, insecure, leaderChannelOptions } from '../transport/channel.js';
 import { codeOf, KvsError, reasonOf } from '../transport/status.js';
 import { viewFromWire, viewUpdateFromWire } from '../wire/convert-view.js';
 import { KeyValueServiceClient } from '../wire/gen/kvs/v1/kv.js';
@@ -226,13 +226,13 @@ export class ViewSource {
 
   private leaderClient(address: string): LeaderServiceClient {
     return this.clientFor(`leader ${address}`, () => {
-      return new LeaderServiceClient(address, insecure(), channelOptions());
+      return new LeaderServiceClient(address, insecure(), leaderChannelOptions());
     });
   }
 
   private serverClient(address: string): KeyValueServiceClient {
     return this.clientFor(`server ${address}`, () => {
-      return new KeyValueServiceClient(address, insecure(), channelOptions());
+      return new KeyValueServiceClient(address, insecure(), clientChannelOptions());
     });
   }
 

@@ -2,6 +2,7 @@ import type { Ordinal } from '../core/ids.js';
 import type { LeaderMessage, PeerMessage } from '../core/message.js';
 import type { Operation, Result } from '../core/operation.js';
 import type { View } from '../core/view.js';
+import { channelOptions } from '../transport/channel.js';
 import { PeerLink, type Sender } from '../transport/link.js';
 import { FrameClient } from '../transport/stream.js';
 import type { Network } from './driver.js';
@@ -51,7 +52,7 @@ export class PeerNetwork implements Network {
     let door = this.doors.get(to);
     if (door?.address !== address) {
       door?.frames.close();
-      door = { address, frames: new FrameClient(address) };
+      door = { address, frames: new FrameClient(address, channelOptions()) };
       this.doors.set(to, door);
     }
     const { bucketEpoch, timeoutMs } = operation;

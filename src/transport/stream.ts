@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer';
 
 import {
+  type ChannelOptions,
   Client,
   type ClientDuplexStream,
   type ServerDuplexStream,
@@ -19,7 +20,7 @@ import {
   writeResult,
 } from '../wire/frame.js';
 import { HotWriter } from '../wire/hot-writer.js';
-import { channelOptions, insecure, whenConnected } from './channel.js';
+import { insecure, whenConnected } from './channel.js';
 import { STREAM_LIMITS } from './limits.js';
 import { EXCHANGE } from './methods.js';
 import { Outflow } from './outflow.js';
@@ -71,9 +72,10 @@ export class FrameClient {
 
   constructor(
     private readonly address: string,
+    options: ChannelOptions,
     private readonly holdMs = HOLD_MS,
   ) {
-    this.client = new Client(address, insecure(), channelOptions());
+    this.client = new Client(address, insecure(), options);
   }
 
   submit(asker: Asker): void {

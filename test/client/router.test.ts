@@ -130,6 +130,18 @@ describe('the router', () => {
     expect((await ask(router, write)).code).toBe(Code.Ok);
   });
 
+  test('goes to another server when the primary is silent', async () => {
+    const numbers: number[] = [];
+    const silent = await serverOf(({ clientSequence }) => numbers.push(clientSequence));
+    const other = await serverOf(({ clientSequence }, answer) => {
+      numbers.push(clientSequence);
+      answer(resultOf(Code.Ok));
+    });
+    const { router } = routerOf(silent, other);
+    expect((await ask(router, write)).code).toBe(Code.Ok);
+    expect(numbers).toEqual([5, 5]);
+  });
+
   test('asks for the view when an answer comes from a newer one', async () => {
     const address = await serverOf((_, answer) => answer(resultOf(Code.Ok, 9)));
     const { router, views } = routerOf(address);

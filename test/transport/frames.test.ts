@@ -10,6 +10,7 @@ import { Beacon, type PeerMessage } from '../../src/core/message.js';
 import { PeerLink, servePeer } from '../../src/transport/link.js';
 import { PEER_METHODS, type PeerHandlers } from '../../src/transport/methods.js';
 import { Listener } from '../../src/transport/server.js';
+import { clientChannelOptions } from '../../src/transport/channel.js';
 import { FrameClient } from '../../src/transport/stream.js';
 import { PeerServiceClient } from '../../src/wire/gen/kvs/v1/peer.js';
 import { ask, clientOf, exchange, get, listen, resultOf, undo, until } from './support.js';
@@ -57,7 +58,7 @@ describe('operations', () => {
         sizes[sizes.length - 1]! += 1;
       };
       const address = await listen(exchange(serve, onCall));
-      const client = new FrameClient(address, holdMs);
+      const client = new FrameClient(address, clientChannelOptions(), holdMs);
       undo.push(() => client.close());
       const write = (count: number): void => {
         for (let key = 0; key < count; key += 1) void ask(client, set(String(key), value));
@@ -120,7 +121,10 @@ describe('operations', () => {
       for (const socket of sockets) socket.destroy();
       silent.close();
     });
-    const client = new FrameClient(`127.0.0.1:${(silent.address() as AddressInfo).port}`);
+    const client = new FrameClient(
+      `127.0.0.1:${(silent.address() as AddressInfo).port}`,
+      clientChannelOptions(),
+    );
     const answer = ask(client, get('k'));
     await once(silent, 'connection');
     client.close();

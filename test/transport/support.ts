@@ -3,6 +3,7 @@ import { afterEach } from '@jest/globals';
 
 import { NO_RECORDS, Operation, OperationKind, Result } from '../../src/core/operation.js';
 import { Code } from '../../src/core/refusal.js';
+import { clientChannelOptions } from '../../src/transport/channel.js';
 import { KEY_VALUE_METHODS, type KeyValueHandlers } from '../../src/transport/methods.js';
 import { Listener } from '../../src/transport/server.js';
 import {
@@ -40,7 +41,7 @@ export function get(key: string): Operation {
 }
 
 export function clientOf(address: string): FrameClient {
-  const client = new FrameClient(address);
+  const client = new FrameClient(address, clientChannelOptions());
   undo.push(() => client.close());
   return client;
 }
