@@ -8,7 +8,9 @@ import { connect, type KvsClient } from '../client/index.js';
 /** What it is to do; one line of JSON on standard input each. */
 export type Errand =
   | { readonly do: 'write'; readonly prefix: string; readonly keys: number; readonly forMs: number }
-  /** All that the server next door holds, and whether it was that server that said it. */
+  /** Whether the server next door has these keys, itself. */
+  | { readonly do: 'find'; readonly keys: readonly string[] }
+  /** What it holds of the cut, and whether it was that server that said it. */
   | { readonly do: 'read' };
 
 export interface Wrote {
@@ -61,7 +63,7 @@ async function write(
   return { writes: took.length, failed, p50Ms: at(0.5), p99Ms: at(0.99), firstError };
 }
 
-/** Reads again and again, beside what it looks at: without a new connection each time. */
+/** Asks again and again, beside what it looks at: without a new connection each time. */
 class Reader {
   private client: Promise<KvsClient> | null = null;
 
@@ -70,20 +72,37 @@ class Reader {
     private readonly namespace: string,
   ) {}
 
+  async find(keys: readonly string[]): Promise<boolean> {
+    return this.ask(false, async (client) => {
+      const session = await client.session(this.namespace);
+      for (const key of keys) {
+        if ((await session.get(key))?.server !== this.server) return false;
+      }
+      return true;
+    });
+  }
+
   async read(): Promise<Held> {
-    try {
-      this.client ??= connect({ server: this.server, timeoutMs: 2000 });
+    const nothing = { digest: null, records: 0 };
+    return this.ask(nothing, async (client) => {
       const lines: string[] = [];
-      for await (const record of (await (await this.client).namespace(this.namespace)).export()) {
-        if (record.server !== this.server) return { digest: null, records: 0 };
+      for await (const record of (await client.namespace(this.namespace)).export('cut')) {
+        if (record.server !== this.server) return nothing;
         const { key, value, version } = record;
         lines.push(`${key.toString()} ${Buffer.from(value).toString()} ${version}`);
       }
       const text = lines.toSorted().join('\n');
       return { digest: createHash('sha256').update(text).digest('hex'), records: lines.length };
+    });
+  }
+
+  private async ask<A>(otherwise: A, asking: (client: KvsClient) => Promise<A>): Promise<A> {
+    try {
+      this.client ??= connect({ server: this.server, timeoutMs: 500 });
+      return await asking(await this.client);
     } catch {
       await this.close();
-      return { digest: null, records: 0 };
+      return otherwise;
     }
   }
 
@@ -96,6 +115,12 @@ class Reader {
 
 const [server = '', namespace = ''] = process.argv.slice(2);
 const reader = new Reader(server, namespace);
+
+function answer(errand: Errand): Promise<Wrote | boolean | Held> {
+  if (errand.do === 'write') return write(errand, server, namespace);
+  return errand.do === 'find' ? reader.find(errand.keys) : reader.read();
+}
+
 process.stdin.setEncoding('utf8');
 let text = '';
 for await (const chunk of process.stdin) {
@@ -103,8 +128,6 @@ for await (const chunk of process.stdin) {
   for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
     const errand = JSON.parse(text.slice(0, end)) as Errand;
     text = text.slice(end + 1);
-    const told =
-      errand.do === 'write' ? await write(errand, server, namespace) : await reader.read();
-    process.stdout.write(`${JSON.stringify(told)}\n`);
+    process.stdout.write(`${JSON.stringify(await answer(errand))}\n`);
   }
 }

@@ -89,6 +89,9 @@ export class Islands {
 
   heal(island: number): void {
     ip('-n', this.hub, 'link', 'set', `port${island}`, 'up');
+    // Between sites the next hop stays known during a cut. Here all are neighbours, and the kernel
+    // asks for one that did not answer only once a second.
+    for (const space of this.made) ip('-n', space, 'neigh', 'flush', 'all');
   }
 
   /** Bytes that came from the island and went to it. */

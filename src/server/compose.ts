@@ -1,5 +1,6 @@
 import type { Gauge } from 'prom-client';
 
+import type { Ordinal } from '../core/ids.js';
 import type { View } from '../core/view.js';
 import { DEFAULT_SERVER_SETTINGS } from '../core/host.js';
 import { ViewUpdate } from '../core/message.js';
@@ -64,7 +65,7 @@ export class ServerProcess {
   private link: LeaderLink | null = null;
   private readonly door = new Door(
     () => this.storage.identity,
-    (peer) => this.network?.retry(peer),
+    (peer) => this.onReached(peer),
   );
   private serving = false;
   private damages = 0;
@@ -208,6 +209,12 @@ export class ServerProcess {
     this.options.log.info({ ordinal, cluster: clusterId }, 'serving');
     driver.start();
     return driver;
+  }
+
+  /** Another server has reached us: we may reach it, and the view leader. */
+  private onReached(peer: Ordinal): void {
+    this.network?.retry(peer);
+    this.link?.retry();
   }
 
   private onAlarm({ kind, bucket, server, sequence, detail }: Alarm): void {

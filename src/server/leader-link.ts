@@ -1,4 +1,9 @@
-import { type ClientDuplexStream, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  type ClientDuplexStream,
+  connectivityState,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 
 import type { ViewUpdate } from '../core/message.js';
@@ -17,7 +22,8 @@ import {
   type RegisterResponse,
 } from '../wire/gen/kvs/v1/leader.js';
 
-const CALL_MS = 2000;
+/** How long the view leader may take: at first, and later. */
+const CALL_MS = { least: 300, most: 2000 } as const;
 const RETRY_MS = 200;
 const RETRY_CAP_MS = 2000;
 /** How often a server that waits for its view leader says so. */
@@ -54,6 +60,9 @@ export class LeaderLink {
   /** This process has been a member. */
   private registered = false;
   private waiting: NodeJS.Timeout | null = null;
+  /** Number of the attempt to register, and when it began. */
+  private attempt = 0;
+  private attemptMs = -Infinity;
 
   constructor(
     private readonly addresses: readonly string[],
@@ -64,9 +73,7 @@ export class LeaderLink {
     private readonly onUpdate: (update: ViewUpdate) => void,
     private readonly onRefused: (refusal: RegistrationRefused) => void,
   ) {
-    this.clients = addresses.map(
-      (address) => new LeaderServiceClient(address, insecure(), leaderChannelOptions()),
-    );
+    this.clients = addresses.map(clientTo);
   }
 
   /** The view leader that answered last, or is asked next. */
@@ -77,6 +84,16 @@ export class LeaderLink {
   /** Start; runs until `close`. */
   start(): void {
     this.connect(0, performance.now());
+  }
+
+  /**
+   * The network is back, whatever came of the last attempt to register: another one begins. What
+   * that was about may be lost.
+   */
+  retry(): void {
+    const now = performance.now();
+    if (this.closed || this.stream !== null || now - this.attemptMs < RETRY_MS) return;
+    this.connect(0, now);
   }
 
   /** Dropped when there is no stream: every message is said again. */
@@ -92,15 +109,31 @@ export class LeaderLink {
   }
 
   private connect(failures: number, saidMs: number): void {
-    if (this.closed) return;
-    const client = this.clients[this.turn % this.clients.length];
-    if (client === undefined) return;
-    const options = { deadline: Date.now() + CALL_MS };
+    if (this.closed || this.clients.length === 0) return;
+    const client = this.freshClient();
+    if (this.waiting !== null) clearTimeout(this.waiting);
+    this.waiting = null;
+    this.attempt += 1;
+    this.attemptMs = performance.now();
+    const { attempt } = this;
+    const callMs = Math.min(CALL_MS.most, CALL_MS.least * 2 ** Math.min(failures, 8));
+    const options = { deadline: Date.now() + callMs };
     client.register(this.describe(), options as never, (error, response) => {
-      if (this.closed) return;
+      if (this.closed || attempt !== this.attempt) return;
       if (error !== null) this.onFailure(error, failures, saidMs);
       else this.onResponse(client, response);
     });
+  }
+
+  /** One that is not connected may still wait for an answer to a packet that was lost. */
+  private freshClient(): LeaderServiceClient {
+    const at = this.turn % this.clients.length;
+    const known = this.clients[at]!;
+    if (known.getChannel().getConnectivityState(false) === connectivityState.READY) return known;
+    known.close();
+    const client = clientTo(this.addresses[at]!);
+    this.clients[at] = client;
+    return client;
   }
 
   private onFailure(error: ServiceError, failures: number, saidMs: number): void {
@@ -159,4 +192,8 @@ export class LeaderLink {
     stream.on('error', (error: ServiceError) => again(reasonOf(error)));
     stream.on('end', () => again('closed by the view leader'));
   }
+}
+
+function clientTo(address: string): LeaderServiceClient {
+  return new LeaderServiceClient(address, insecure(), leaderChannelOptions());
 }
