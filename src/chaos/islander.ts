@@ -10,7 +10,7 @@ export type Errand =
   | { readonly do: 'write'; readonly prefix: string; readonly keys: number; readonly forMs: number }
   /** Whether the server next door has these keys, itself. */
   | { readonly do: 'find'; readonly keys: readonly string[] }
-  /** What it holds of the cut, and whether it was that server that said it. */
+  /** What it holds, and whether it was that server that said it. */
   | { readonly do: 'read' };
 
 export interface Wrote {
@@ -28,6 +28,8 @@ export interface Held {
 }
 
 const VALUE_BYTES = 128;
+/** Not longer, since a read may wait for what comes after the cut. */
+const ANSWER_MS = 500;
 
 async function write(
   { prefix, keys, forMs }: Errand & { do: 'write' },
@@ -86,7 +88,7 @@ class Reader {
     const nothing = { digest: null, records: 0 };
     return this.ask(nothing, async (client) => {
       const lines: string[] = [];
-      for await (const record of (await client.namespace(this.namespace)).export('cut')) {
+      for await (const record of (await client.namespace(this.namespace)).export()) {
         if (record.server !== this.server) return nothing;
         const { key, value, version } = record;
         lines.push(`${key.toString()} ${Buffer.from(value).toString()} ${version}`);
@@ -98,7 +100,7 @@ class Reader {
 
   private async ask<A>(otherwise: A, asking: (client: KvsClient) => Promise<A>): Promise<A> {
     try {
-      this.client ??= connect({ server: this.server, timeoutMs: 500 });
+      this.client ??= connect({ server: this.server, timeoutMs: ANSWER_MS });
       return await asking(await this.client);
     } catch {
       await this.close();

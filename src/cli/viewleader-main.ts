@@ -12,7 +12,7 @@ import { parseDuration, parseSize, setting, wholeNumber } from './options.js';
 type Settings = Omit<ViewLeaderOptions, 'log'>;
 
 const MOST_SHARDS = 1024;
-/** Enough for some sixty servers; more cost speed: docs/decisions/0020. */
+/** More cost speed: docs/decisions/0020. */
 const RING_BUCKETS = 256;
 /** A multiple of most small numbers of servers, so that hash mod buckets mod N is hash mod N. */
 const MODULO_BUCKETS = 5040;
@@ -25,7 +25,10 @@ export function main(argv: string[]): Promise<number> {
     .addOption(setting('--http <host:port>', 'for health and metrics').default('127.0.0.1:7480'))
     .addOption(setting('--data-dir <directory>', 'holds the view').default('./kvs-leader'))
     .addOption(
-      setting('--buckets <number>', 'shares of the key space; fixed when the cluster is founded')
+      setting(
+        '--buckets <number>',
+        'shares of the key space; fixed when the cluster is founded; 1024 for more than 40 servers',
+      )
         .argParser(wholeNumber(1, MOST_BUCKETS))
         .default(undefined, '256; with --policy modulo 5040'),
     )

@@ -187,9 +187,10 @@ export class Router implements CallKeeper {
   }
 
   private wakeAt(dueMs: number, now: number): void {
-    if (dueMs >= this.timerMs) return;
-    if (this.timer !== null) clearTimeout(this.timer);
     const delayMs = Math.max(SWEEP_MS, Math.ceil(dueMs - now));
+    // Not put off by one that is due before the next look.
+    if (now + delayMs >= this.timerMs) return;
+    if (this.timer !== null) clearTimeout(this.timer);
     this.timerMs = now + delayMs;
     this.timer = setTimeout(() => this.sweep(), delayMs);
   }

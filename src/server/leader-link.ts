@@ -129,7 +129,9 @@ export class LeaderLink {
   private freshClient(): LeaderServiceClient {
     const at = this.turn % this.clients.length;
     const known = this.clients[at]!;
-    if (known.getChannel().getConnectivityState(false) === connectivityState.READY) return known;
+    const { READY, IDLE } = connectivityState;
+    const state = known.getChannel().getConnectivityState(false);
+    if (state === READY || state === IDLE) return known;
     known.close();
     const client = clientTo(this.addresses[at]!);
     this.clients[at] = client;

@@ -151,3 +151,45 @@ function describe(rowKey: Buffer): string {
   if (rowKey[0] !== RECORD.charCodeAt(0)) return `The stored row ${rowKey.toString('hex')}`;
   return `The stored row of key ${JSON.stringify(keyOf(rowKey))} in bucket ${bucketOf(rowKey)}`;
 }
+
+/** A batch of the engine. */
+interface Batch {
+  put(key: Buffer, value: Buffer): unknown;
+  del(key: Buffer): unknown;
+}
+
+interface Put {
+  readonly type: 'put';
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** What a layer has of one bucket, and the counts of the bucket after it. */
+export interface Part {
+  readonly bucket: BucketId;
+  readonly records: ReadonlyMap<Key, StoredRecord | null>;
+  readonly counts: RecordCounts;
+}
+
+/** Rows and the exact counts of their bucket in one batch: a crash never parts them. */
+export function putPart(batch: Batch, part: Part): number {
+  let bytes = 0;
+  for (const [key, record] of part.records) {
+    const rowKey = recordKey(part.bucket, key);
+    if (record === null) batch.del(rowKey);
+    else {
+      const row = encodeRecord(rowKey, record);
+      batch.put(rowKey, row);
+      bytes += row.length;
+    }
+    bytes += rowKey.length;
+  }
+  const counts = countsRow(part.bucket, part.counts, false);
+  batch.put(counts.key, counts.value);
+  return bytes;
+}
+
+export function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Put {
+  const key = countsKey(bucket);
+  return { type: 'put', key, value: encodeCounts(key, { ...counts, clearing }) };
+}

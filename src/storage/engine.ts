@@ -14,13 +14,12 @@ import {
   REPLAY_KEY,
   VIEW_KEY,
   bucketOf,
-  countsKey,
+  countsRow,
   decodeBytes,
   decodeRecord,
   encodeBytes,
-  encodeCounts,
-  encodeRecord,
   metaKey,
+  putPart,
   recordBytes,
   recordKey,
   recordRange,
@@ -55,12 +54,6 @@ export const DEFAULT_ENGINE_SETTINGS: EngineSettings = {
 export interface EnginePorts {
   /** Called once. After it nothing more is written; the process must end. */
   readonly onFatal: (error: StorageError) => void;
-}
-
-interface Put {
-  readonly type: 'put';
-  readonly key: Buffer;
-  readonly value: Buffer;
 }
 
 /** How long writes are gathered, and how many bytes of them, before they go into the engine. */
@@ -474,34 +467,4 @@ export class Engine implements StateStore {
     this.ports.onFatal(this.failure);
     return this.failure;
   }
-}
-
-/** What a layer has of one bucket, and the counts of the bucket after it. */
-interface Part {
-  readonly bucket: BucketId;
-  readonly records: ReadonlyMap<Key, StoredRecord | null>;
-  readonly counts: RecordCounts;
-}
-
-/** Rows and the exact counts of their bucket in one batch: a crash never parts them. */
-function putPart(batch: ReturnType<Database['batch']>, part: Part): number {
-  let bytes = 0;
-  for (const [key, record] of part.records) {
-    const rowKey = recordKey(part.bucket, key);
-    if (record === null) batch.del(rowKey);
-    else {
-      const row = encodeRecord(rowKey, record);
-      batch.put(rowKey, row);
-      bytes += row.length;
-    }
-    bytes += rowKey.length;
-  }
-  const counts = countsRow(part.bucket, part.counts, false);
-  batch.put(counts.key, counts.value);
-  return bytes;
-}
-
-function countsRow(bucket: BucketId, counts: RecordCounts, clearing: boolean): Put {
-  const key = countsKey(bucket);
-  return { type: 'put', key, value: encodeCounts(key, { ...counts, clearing }) };
 }

@@ -124,6 +124,20 @@ describe('the router', () => {
     expect(unsent.code).toBe(Code.Unavailable);
   });
 
+  test('gives up at the deadline also while others begin', async () => {
+    const { router } = routerOf(await serverOf(() => undefined));
+    // Connected, and its code warm: no turn of the event loop is long.
+    await Promise.all(Array.from({ length: 200 }, () => ask(router, within(write, 200))));
+    const seen = { ended: false };
+    const first = ask(router, within(write, 10)).finally(() => (seen.ended = true));
+    for (let more = 0; !seen.ended && more < 1000; more += 1) {
+      void ask(router, within(write, 10));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(seen.ended).toBe(true);
+    expect((await first).code).toBe(Code.OutcomeUnknown);
+  });
+
   test('goes to another server when the primary cannot be reached', async () => {
     const other = await serverOf((_, answer) => answer(resultOf(Code.Ok)));
     const { router } = routerOf('127.0.0.1:1', other);

@@ -200,3 +200,11 @@ test('the ring is even, and moves the least, up to 64 servers', () => {
     expect(ring?.leave.moved).toBeLessThanOrEqual((ring?.leave.least ?? 0) * 1.05);
   }
 });
+
+test('with 256 buckets no server up to 44 holds 5 % more than its share', () => {
+  for (let servers = 3; servers <= 44; servers += 1) {
+    const rows = comparePolicies(servers, { bucketCount: 256, replicaCount: 3 });
+    const ring = rows.find(({ policy }) => policy === 'ring');
+    expect(ring?.replicasOverMean).toBeLessThanOrEqual(1.05);
+  }
+});
