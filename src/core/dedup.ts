@@ -10,6 +10,8 @@ const SWEEP_EVERY = 1024;
 interface ClientRow {
   floor: number;
   atMs: number;
+  /** The highest number that was ever among them: a higher one is new without a search. */
+  highest: number;
   /** Of the requests that are not settled, oldest first; few at a time. */
   readonly numbers: number[];
   readonly results: DedupResult[];
@@ -31,7 +33,7 @@ export class DedupTable {
   lookup(client: ClientId, clientSequence: number): DedupVerdict {
     const row = this.clients.get(client);
     if (row === undefined) return 'new';
-    const at = row.numbers.lastIndexOf(clientSequence);
+    const at = clientSequence > row.highest ? -1 : row.numbers.lastIndexOf(clientSequence);
     const result = row.results[at];
     if (result !== undefined) return result;
     return clientSequence < row.floor ? 'settled' : 'new';
@@ -48,21 +50,20 @@ export class DedupTable {
     if (client === '') return;
     let row = this.clients.get(client);
     if (row === undefined) {
-      row = { floor: 0, atMs, numbers: [], results: [] };
+      row = { floor: 0, atMs, highest: 0, numbers: [], results: [] };
       this.clients.set(client, row);
     }
     if (atMs > row.atMs) row.atMs = atMs;
     if (settledBelow > row.floor) {
       row.floor = settledBelow;
       // About in the order of their numbers: one behind a later one goes when its turn has come.
-      let settled = 0;
-      while (settled < row.numbers.length && row.numbers[settled]! < settledBelow) settled += 1;
-      if (settled > 0) {
-        row.numbers.splice(0, settled);
-        row.results.splice(0, settled);
+      while (row.numbers.length > 0 && row.numbers[0]! < settledBelow) {
+        row.numbers.shift();
+        row.results.shift();
       }
     }
-    if (!row.numbers.includes(clientSequence)) {
+    if (clientSequence > row.highest || !row.numbers.includes(clientSequence)) {
+      row.highest = Math.max(row.highest, clientSequence);
       row.numbers.push(clientSequence);
       row.results.push(result);
     }
@@ -86,6 +87,7 @@ export class DedupTable {
       this.clients.set(client, {
         floor,
         atMs,
+        highest: results.reduce((highest, [number]) => Math.max(highest, number), 0),
         numbers: results.map(([number]) => number),
         results: results.map(([, result]) => result),
       });
