@@ -10,11 +10,8 @@ const SWEEP_EVERY = 1024;
 interface ClientRow {
   floor: number;
   atMs: number;
-  /** The highest number that was ever among them: a higher one is new without a search. */
-  highest: number;
-  /** Of the requests that are not settled, oldest first; few at a time. */
-  readonly numbers: number[];
-  readonly results: DedupResult[];
+  /** Of the requests that are not settled, in the order of their coming. */
+  readonly results: Map<number, DedupResult>;
 }
 
 /** The table's word on a request: its result, 'settled' (the client gave it up), or 'new'. */
@@ -33,10 +30,7 @@ export class DedupTable {
   lookup(client: ClientId, clientSequence: number): DedupVerdict {
     const row = this.clients.get(client);
     if (row === undefined) return 'new';
-    const at = clientSequence > row.highest ? -1 : row.numbers.lastIndexOf(clientSequence);
-    const result = row.results[at];
-    if (result !== undefined) return result;
-    return clientSequence < row.floor ? 'settled' : 'new';
+    return row.results.get(clientSequence) ?? (clientSequence < row.floor ? 'settled' : 'new');
   }
 
   /** The first result recorded for a request stays. */
@@ -50,23 +44,19 @@ export class DedupTable {
     if (client === '') return;
     let row = this.clients.get(client);
     if (row === undefined) {
-      row = { floor: 0, atMs, highest: 0, numbers: [], results: [] };
+      row = { floor: 0, atMs, results: new Map() };
       this.clients.set(client, row);
     }
     if (atMs > row.atMs) row.atMs = atMs;
     if (settledBelow > row.floor) {
       row.floor = settledBelow;
       // About in the order of their numbers: one behind a later one goes when its turn has come.
-      while (row.numbers.length > 0 && row.numbers[0]! < settledBelow) {
-        row.numbers.shift();
-        row.results.shift();
+      for (const number of row.results.keys()) {
+        if (number >= settledBelow) break;
+        row.results.delete(number);
       }
     }
-    if (clientSequence > row.highest || !row.numbers.includes(clientSequence)) {
-      row.highest = Math.max(row.highest, clientSequence);
-      row.numbers.push(clientSequence);
-      row.results.push(result);
-    }
+    if (!row.results.has(clientSequence)) row.results.set(clientSequence, result);
     if (++this.sinceSweep >= SWEEP_EVERY) this.sweep(atMs);
   }
 
@@ -76,7 +66,7 @@ export class DedupTable {
       client,
       floor: row.floor,
       atMs: row.atMs,
-      results: row.numbers.map((number, at) => [number, row.results[at]!] as const),
+      results: Array.from(row.results),
     }));
   }
 
@@ -84,13 +74,7 @@ export class DedupTable {
     this.clients.clear();
     this.sinceSweep = 0;
     for (const { client, floor, atMs, results } of rows) {
-      this.clients.set(client, {
-        floor,
-        atMs,
-        highest: results.reduce((highest, [number]) => Math.max(highest, number), 0),
-        numbers: results.map(([number]) => number),
-        results: results.map(([, result]) => result),
-      });
+      this.clients.set(client, { floor, atMs, results: new Map(results) });
     }
   }
 

@@ -1,6 +1,5 @@
 // Small rules that the machines of the core are made of.
 import { describe, expect, test } from '@jest/globals';
-import * as fc from 'fast-check';
 
 import { DEDUP_AGE_MS, DedupTable } from '../../src/core/dedup.js';
 import { Entry, EntryKind } from '../../src/core/entry.js';
@@ -9,7 +8,7 @@ import { Lease } from '../../src/core/lease.js';
 import { Detector } from '../../src/core/membership.js';
 import { Mode } from '../../src/core/namespace.js';
 import { afterDoubt, NO_RECORDS, Operation, Result } from '../../src/core/operation.js';
-import type { BucketMeta, DedupResult } from '../../src/core/message.js';
+import type { BucketMeta } from '../../src/core/message.js';
 import type { LogRecord } from '../../src/core/outbox.js';
 import { PrepareList } from '../../src/core/prepare-list.js';
 import { Recovery } from '../../src/core/recovery.js';
@@ -81,41 +80,6 @@ describe('the table of retries (D4)', () => {
     expect(table.lookup('c', 5)).toBe('settled');
     expect(table.lookup('c', 8)).toBe('settled');
     expect(table.lookup('c', 9)).toBe('new');
-  });
-
-  test('says what a plain table of all requests says', () => {
-    const step = fc.record({
-      client: fc.constantFrom('a', 'b'),
-      number: fc.integer({ min: 1, max: 40 }),
-      settledBelow: fc.integer({ min: 0, max: 40 }),
-    });
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
-        let table = new DedupTable();
-        const plain = new Map<string, { floor: number; results: Map<number, DedupResult> }>();
-        for (const [version, { client, number, settledBelow }] of steps.entries()) {
-          const known = plain.get(client) ?? { floor: 0, results: new Map<number, DedupResult>() };
-          plain.set(client, known);
-          const verdict = known.results.get(number) ?? (number < known.floor ? 'settled' : 'new');
-          expect(table.lookup(client, number)).toEqual(verdict);
-          table.record(client, number, settledBelow, 0, { ...result, version });
-          if (settledBelow > known.floor) {
-            known.floor = settledBelow;
-            // In the order of their coming: one behind a later number goes with that one.
-            for (const each of known.results.keys()) {
-              if (each >= settledBelow) break;
-              known.results.delete(each);
-            }
-          }
-          if (!known.results.has(number)) known.results.set(number, { ...result, version });
-          if (version % 10 === 9) {
-            const copy = new DedupTable();
-            copy.load(table.rows());
-            table = copy;
-          }
-        }
-      }),
-    );
   });
 
   test('forgets clients that were silent for long, and only those', () => {

@@ -108,6 +108,15 @@ export const REPLICATION: readonly Sabotage[] = [
     install: () => replace(DedupTable.prototype, { lookup: { value: () => 'new' } }),
   },
   {
+    name: 'revive-settled',
+    breaks: 'D4: a request that its client has given up is taken for a new one',
+    install: () =>
+      wrap(DedupTable.prototype, 'lookup', (original) => {
+        const verdict = original();
+        return verdict === 'settled' ? 'new' : verdict;
+      }),
+  },
+  {
     name: 'lose-dedup-at-handoff',
     breaks: 'D4: a snapshot or checkpoint does not carry the results of requests',
     install: () =>
