@@ -2,10 +2,15 @@ import { describe, expect, test } from '@jest/globals';
 
 import { svgOf } from '../../src/bench/peers/chart.js';
 import { chartsOf } from '../../src/bench/peers/charts.js';
-import { GOALS, verdictsOf } from '../../src/bench/peers/goals.js';
+import { GOALS, ONE_PRIMARY_GOALS, verdictsOf } from '../../src/bench/peers/goals.js';
 import { pageOf } from '../../src/bench/peers/page.js';
 import { ratioOf, type Results, spread, spreadOf } from '../../src/bench/peers/results.js';
-import type { Sample, SystemName, Work } from '../../src/bench/peers/sample.js';
+import {
+  ONE_PRIMARY,
+  type Sample,
+  type SystemName,
+  type Work,
+} from '../../src/bench/peers/sample.js';
 import { type Figures, figuresOf, type Report } from '../../src/bench/report.js';
 import { Latencies } from '../../src/cli/workload/latencies.js';
 
@@ -92,8 +97,20 @@ describe('goals', () => {
     expect(verdictOf(cpu, THREE_ROUNDS)).toMatchObject({ met: true, value: { median: 30 } });
   });
 
+  test('those of one primary are judged by its own figures', () => {
+    const results = resultsOf([
+      sample(1, 'kvs', { operationsPerSecond: 900 }),
+      sample(1, ONE_PRIMARY, { operationsPerSecond: 390 }),
+      sample(1, 'etcd', { operationsPerSecond: 100 }),
+    ]);
+    const [first] = verdictsOf(results, ONE_PRIMARY_GOALS);
+    expect(first).toMatchObject({ met: false, value: { median: 3.9 } });
+    expect(pageOf(results, [])).toContain(`| 64 | ${ONE_PRIMARY} | 390 |`);
+  });
+
   test('each is told once', () => {
-    expect(new Set(GOALS.map(({ about }) => about)).size).toBe(GOALS.length);
+    const all = [...GOALS, ...ONE_PRIMARY_GOALS];
+    expect(new Set(all.map(({ about }) => about)).size).toBe(all.length);
   });
 });
 

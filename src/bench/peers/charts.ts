@@ -1,15 +1,16 @@
 import { type Chart, type Series } from './chart.js';
 import { type Results, type Selector, spreadOf } from './results.js';
-import type { SystemName, Work } from './sample.js';
+import { ONE_PRIMARY, type SystemName, type Work } from './sample.js';
 
 const COLORS: Readonly<Record<SystemName, string>> = {
   kvs: '#0969da',
+  [ONE_PRIMARY]: '#54aeff',
   etcd: '#bc4c00',
   Redis: '#8250df',
   'bare stream': '#57606a',
   'bare log': '#57606a',
 };
-const WRITERS: readonly SystemName[] = ['kvs', 'etcd', 'Redis'];
+const WRITERS: readonly SystemName[] = ['kvs', ONE_PRIMARY, 'etcd', 'Redis'];
 const READERS: readonly SystemName[] = ['kvs', 'etcd'];
 const X_LABEL = 'operations in flight';
 const PER_SECOND = 'operations a second';

@@ -16,7 +16,7 @@ export const UNARY_KEY = 'key0000000000042';
 const CONNECTIONS = 4;
 const STREAMS = 16;
 /** What serves unary calls is cold code until then. */
-const WARM_UNARY_SECONDS = 2;
+const WARM_UNARY_SECONDS = 4;
 /** So many calls are in flight. */
 export const UNARY_IN_FLIGHT = CONNECTIONS * STREAMS;
 

@@ -5,23 +5,24 @@ import { type Mix, READS as READ, UPDATES } from '../../cli/workload/mix.js';
 import { connect } from '../../client/index.js';
 import { MemberState } from '../../core/view.js';
 import { Crew } from '../crew.js';
-import { figuresOf } from '../report.js';
+import { type Figures, figuresOf } from '../report.js';
 import { unary, UNARY_IN_FLIGHT, UNARY_KEY } from './h2load.js';
 import {
   BATCH,
   BATCHES_IN_FLIGHT,
+  COLD,
+  FIRST_WARM,
   IN_FLIGHT,
   MANY,
+  ONE_PRIMARY,
   RECORDS,
   type RoundOptions,
   WARM_SECONDS,
+  type WarmStep,
 } from './sample.js';
 
 const SERVERS = 3;
 const SETTLE_MS = 30_000;
-/** Cold code is slow: before the first point, for reads and for writes. */
-const FIRST_WARM_MS = 3000;
-const WARM_AT_ONCE = 64;
 const SINGLE_IN_FLIGHT = 64;
 
 /** As the other load generators do it: keys without skew. */
@@ -32,13 +33,16 @@ const READS: Mix = { ...READ, skew: WRITES.skew };
 export async function measureKvs(options: RoundOptions, withUnary: boolean): Promise<void> {
   const { seconds, emit } = options;
   await onCluster(options.directory, SERVERS, [], async (leader, pids) => {
-    const crew = await warmCrew(leader, pids, [WRITES, READS]);
-    const point = { records: RECORDS, warmMs: WARM_SECONDS * 1000, forMs: seconds * 1000 };
+    const crew = await loadedCrew(leader, pids);
+    const point = pointOf(seconds);
     const measure = async (mix: Mix, concurrency: number, batch = 1) =>
       figuresOf(await crew.run({ ...point, mix, concurrency, batch }));
     const measureUnary = async (work: 'read' | 'write') =>
       unary('kvs', work, await primaryOf(leader, UNARY_KEY), pids, seconds);
     try {
+      emit('kvs', 'cold', COLD.inFlight, await runCold(crew));
+      await warm(crew, WRITES, FIRST_WARM.writes);
+      await warm(crew, READS, FIRST_WARM.reads);
       for (const concurrency of IN_FLIGHT) {
         emit('kvs', 'read', concurrency, await measure(READS, concurrency));
       }
@@ -55,7 +59,7 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
     const many = await Crew.start(leader, processes, clients / processes, pids);
     try {
       const of = { ...point, mix: WRITES, concurrency: clients };
-      await many.run({ ...of, warmMs: 0, forMs: FIRST_WARM_MS });
+      await warm(many, WRITES, FIRST_WARM.many);
       emit('kvs', 'many', clients, figuresOf(await many.run(of)));
     } finally {
       await many.stop();
@@ -64,32 +68,71 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
   });
 }
 
-/** One server, one replica: to be compared with a bare log. */
-export async function measureSingle({ seconds, directory, emit }: RoundOptions): Promise<void> {
-  await onCluster(directory, 1, ['--replicas', '1'], async (leader, pids) => {
-    const crew = await warmCrew(leader, pids, [WRITES]);
-    const point = { records: RECORDS, warmMs: WARM_SECONDS * 1000, forMs: seconds * 1000 };
+/** The same, but all keys are in one bucket: one primary orders all writes, as in etcd and Redis. */
+export async function measureOnePrimary(options: RoundOptions): Promise<void> {
+  const { seconds, directory, emit } = options;
+  await onCluster(directory, SERVERS, ['--buckets', '1'], async (leader, pids) => {
+    const crew = await loadedCrew(leader, pids);
+    const point = { ...pointOf(seconds), mix: WRITES };
     try {
-      const reports = await crew.run({ ...point, mix: WRITES, concurrency: SINGLE_IN_FLIGHT });
-      emit('kvs', 'single', SINGLE_IN_FLIGHT, figuresOf(reports));
+      await warm(crew, WRITES, FIRST_WARM.writes);
+      for (const concurrency of IN_FLIGHT) {
+        emit(
+          ONE_PRIMARY,
+          'write',
+          concurrency,
+          figuresOf(await crew.run({ ...point, concurrency })),
+        );
+      }
+      const inBatches = await crew.run({ ...point, concurrency: BATCHES_IN_FLIGHT, batch: BATCH });
+      emit(ONE_PRIMARY, 'batch', BATCHES_IN_FLIGHT * BATCH, figuresOf(inBatches));
     } finally {
       await crew.stop();
     }
   });
 }
 
-async function warmCrew(
-  leader: string,
-  pids: readonly number[],
-  mixes: readonly Mix[],
-): Promise<Crew> {
+/** One server, one replica: to be compared with a bare log. */
+export async function measureSingle({ seconds, directory, emit }: RoundOptions): Promise<void> {
+  await onCluster(directory, 1, ['--replicas', '1'], async (leader, pids) => {
+    const crew = await loadedCrew(leader, pids);
+    try {
+      await warm(crew, WRITES, FIRST_WARM.writes);
+      const point = { ...pointOf(seconds), mix: WRITES, concurrency: SINGLE_IN_FLIGHT };
+      emit('kvs', 'single', SINGLE_IN_FLIGHT, figuresOf(await crew.run(point)));
+    } finally {
+      await crew.stop();
+    }
+  });
+}
+
+function pointOf(seconds: number) {
+  return { records: RECORDS, warmMs: WARM_SECONDS * 1000, forMs: seconds * 1000 };
+}
+
+async function loadedCrew(leader: string, pids: readonly number[]): Promise<Crew> {
   const crew = await Crew.start(leader, 1, 1, pids);
-  await crew.load(WRITES, RECORDS);
-  for (const mix of mixes) {
-    const warm = { warmMs: 0, forMs: FIRST_WARM_MS, concurrency: WARM_AT_ONCE };
-    await crew.run({ mix, records: RECORDS, ...warm });
+  try {
+    await crew.load(WRITES, RECORDS);
+  } catch (error) {
+    await crew.stop();
+    throw error;
   }
   return crew;
+}
+
+async function runCold(crew: Crew): Promise<Figures> {
+  const { inFlight: concurrency, seconds } = COLD;
+  const forMs = seconds * 1000;
+  return figuresOf(
+    await crew.run({ mix: WRITES, records: RECORDS, warmMs: 0, forMs, concurrency }),
+  );
+}
+
+async function warm(crew: Crew, mix: Mix, steps: readonly WarmStep[]): Promise<void> {
+  for (const { inFlight: concurrency, seconds } of steps) {
+    await crew.run({ mix, records: RECORDS, warmMs: 0, forMs: seconds * 1000, concurrency });
+  }
 }
 
 /** The address of the server that a key lives on. */

@@ -13,8 +13,8 @@ import { svgOf } from './chart.js';
 import { chartsOf } from './charts.js';
 import { measureEtcd } from './etcd.js';
 import { buildLoad, missingForLoad } from './go-load.js';
-import { verdictsOf } from './goals.js';
-import { measureKvs, measureSingle } from './kvs.js';
+import { ONE_PRIMARY_GOALS, verdictsOf } from './goals.js';
+import { measureKvs, measureOnePrimary, measureSingle } from './kvs.js';
 import { commandLine, commitHere, machineHere, versionOf } from './machine.js';
 import { pageOf } from './page.js';
 import { measureRedis } from './redis.js';
@@ -58,6 +58,7 @@ function systems(): System[] {
       missing: [...needed('etcd', 'etcd-server'), ...load],
     },
     { name: 'kvs', measure: (options) => measureKvs(options, withUnary), missing: [] },
+    { name: 'one', measure: measureOnePrimary, missing: [] },
     {
       name: 'redis',
       measure: measureRedis,
@@ -169,7 +170,10 @@ function write(results: Results, docs: string): void {
   for (const [name, chart] of charts) writeFileSync(join(folder, `${name}.svg`), svgOf(chart));
   const names = charts.map(([name]) => name);
   writeFileSync(join(docs, 'benchmarks.md'), pageOf(results, names));
-  for (const { goal, value, met } of verdictsOf(results)) {
+  for (const { goal, value, met } of [
+    ...verdictsOf(results),
+    ...verdictsOf(results, ONE_PRIMARY_GOALS),
+  ]) {
     if (value === null) continue;
     say(
       `${met === true ? 'met   ' : 'MISSED'} ${goal.about}: ${value.median.toPrecision(3)}` +
@@ -186,7 +190,7 @@ await new Command('bench-peers')
   .description('Measures kvs beside etcd, Redis and its own parts, turn about; writes a page.')
   .option('--rounds <n>', 'rounds; the page shows medians', wholeNumber(1, 100), 5)
   .option('--seconds <n>', 'counted at each point', Number, 2)
-  .option('--only <names>', 'of etcd,kvs,redis,stream,log,single; default all')
+  .option('--only <names>', 'of etcd,kvs,one,redis,stream,log,single; default all')
   .option('--from <file>', 'measure nothing: make the page again from these results')
   .option('--docs <directory>', 'where benchmarks.md and benchmarks/ are written', DOCS)
   .showHelpAfterError()

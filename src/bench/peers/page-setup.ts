@@ -1,6 +1,16 @@
 import { count } from '../../cli/output.js';
 import type { Results } from './results.js';
-import { BATCH, BATCHES_IN_FLIGHT, MANY, RECORDS, VALUE_BYTES, WARM_SECONDS } from './sample.js';
+import {
+  BATCH,
+  BATCHES_IN_FLIGHT,
+  FIRST_WARM,
+  MANY,
+  ONE_PRIMARY,
+  RECORDS,
+  VALUE_BYTES,
+  WARM_SECONDS,
+  type WarmStep,
+} from './sample.js';
 
 /** What the page says first: where, when and how all of it was measured. */
 export function introduction(results: Results): string[] {
@@ -45,8 +55,14 @@ export function settings({ versions }: Results): string[] {
     '',
     `- **kvs** (Node.js ${version('node')}): a view leader and three servers with default`,
     '  settings: three replicas, all of which flush before the answer. Reads are linearizable,',
-    '  from the primary under its lease. Cold JavaScript is slow: 3 s of writes and 3 s of reads',
-    '  at 64 in flight come first. The client is the library, in a Node.js process of its own.',
+    '  from the primary under its lease. JavaScript is compiled while it runs, and cold it is slow:',
+    `  ${stepsOf(FIRST_WARM.writes)} come first, of writes and then`,
+    `  ${stepsOf(FIRST_WARM.reads)} of reads, as in processes that run for`,
+    `  longer than a benchmark; of the 16 processes ${stepsOf(FIRST_WARM.many)}`,
+    '  of writes. What new processes do has a table of its own. The client is the library, in a',
+    '  Node.js process of its own.',
+    `- **${ONE_PRIMARY}**: the same, founded with \`kvs-viewleader --buckets 1\`: the primary of all`,
+    '  keys is one server, and the other two are its secondaries.',
     `- **etcd** (${version('etcd')}): three nodes with default settings: a majority flushes`,
     '  before the answer. Reads are linearizable. The client is compiled, from etcd’s own library',
     `  in Go (${version('go')}), with 8 connections to the leader. Reads come before writes: after`,
@@ -68,4 +84,13 @@ export function settings({ versions }: Results): string[] {
     '  replication; beside kvs with one server and one replica.',
     '',
   ];
+}
+
+/** Such as `4 s at 1,000 in flight, 8 s at 64`. */
+function stepsOf(steps: readonly WarmStep[]): string {
+  const said = steps.map(({ inFlight, seconds }) => `${seconds} s at ${count(inFlight)}`);
+  return `${said[0]} in flight${said
+    .slice(1)
+    .map((step) => `, ${step}`)
+    .join('')}`;
 }

@@ -1,11 +1,12 @@
 import { count } from '../../cli/output.js';
-import { type Verdict, verdictsOf } from './goals.js';
+import { ONE_PRIMARY_GOALS, type Verdict, verdictsOf } from './goals.js';
 import { type Results, type Spread, spreadOf } from './results.js';
 import { introduction, settings } from './page-setup.js';
-import { BATCH, MANY, type Sample, type SystemName, type Work } from './sample.js';
+import { BATCH, MANY, ONE_PRIMARY, type Sample, type SystemName, type Work } from './sample.js';
 
 const TITLES: readonly (readonly [string, readonly Work[]])[] = [
   ['Durable writes, one client process', ['write']],
+  ['Durable writes in the first seconds of new processes', ['cold']],
   ['Linearizable reads, one client process', ['read']],
   [`Writes in batches of ${BATCH}`, ['batch']],
   [`Writes of ${MANY.clients} clients in ${MANY.processes} processes`, ['many']],
@@ -20,7 +21,14 @@ const WHAT: Readonly<Partial<Record<Work, string>>> = {
   echo64: `, frames of ${BATCH}`,
 };
 
-const ORDER: readonly SystemName[] = ['kvs', 'etcd', 'Redis', 'bare stream', 'bare log'];
+const ORDER: readonly SystemName[] = [
+  'kvs',
+  ONE_PRIMARY,
+  'etcd',
+  'Redis',
+  'bare stream',
+  'bare log',
+];
 const COLUMNS = [
   'in flight',
   'system',
@@ -38,6 +46,11 @@ export function pageOf(results: Results, charts: readonly string[]): string {
     '## Goals',
     '',
     ...goalTable(verdictsOf(results)),
+    '',
+    'The keys of a cluster have several primaries, one for each bucket; all keys of etcd have one,',
+    'and all of Redis. The same goals for a cluster of one bucket, whose keys have one, too:',
+    '',
+    ...goalTable(verdictsOf(results, ONE_PRIMARY_GOALS)),
     '',
     '## Figures',
     '',

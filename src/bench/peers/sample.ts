@@ -16,9 +16,13 @@ export type Work =
   | 'echo'
   | 'echo64'
   /** One replica only. */
-  | 'single';
+  | 'single'
+  /** Durable writes in the first seconds of new processes. */
+  | 'cold';
 
-export type SystemName = 'kvs' | 'etcd' | 'Redis' | 'bare stream' | 'bare log';
+export const ONE_PRIMARY = 'kvs, one primary';
+
+export type SystemName = 'kvs' | typeof ONE_PRIMARY | 'etcd' | 'Redis' | 'bare stream' | 'bare log';
 
 /** One point of one system in one round. */
 export interface Sample {
@@ -48,3 +52,31 @@ export const BATCHES_IN_FLIGHT = 16;
 export const MANY = { processes: 16, clients: 64 } as const;
 /** Before each point is counted. */
 export const WARM_SECONDS = 1;
+export interface WarmStep {
+  readonly inFlight: number;
+  readonly seconds: number;
+}
+
+/**
+ * Before the first point of kvs, of each kind of work in this order: JavaScript is compiled while
+ * it runs, and some 50,000 writes pass before that is over (docs/decisions/0018).
+ */
+export const FIRST_WARM = {
+  writes: [
+    { inFlight: 1000, seconds: 4 },
+    { inFlight: 64, seconds: 8 },
+    { inFlight: 1, seconds: 3 },
+  ],
+  reads: [
+    { inFlight: 1000, seconds: 2 },
+    { inFlight: 64, seconds: 3 },
+    { inFlight: 1, seconds: 2 },
+  ],
+  /** All processes together. */
+  many: [
+    { inFlight: 1024, seconds: 10 },
+    { inFlight: MANY.clients, seconds: 3 },
+  ],
+} as const;
+/** The part of the cold start that counts: the first writes after the records were loaded. */
+export const COLD = { inFlight: 64, seconds: 3 } as const;
