@@ -38,7 +38,7 @@ export interface StoragePorts {
  * engine, so that rare ones leave more time for keys to be written again. A restart replays that
  * log: about 11 µs a record, and 9 more for each row that is not in memory yet.
  */
-const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+const CHECKPOINT_BYTES = 12 * 1024 * 1024;
 const CHECKPOINT_SHARE = 4;
 
 /** Replay lets the engine catch up when this much waits in memory. */

@@ -165,9 +165,9 @@ describe('storage', () => {
       return storage.checkpoint(new Map([[1, { ...meta(sequence), dedup }]]), view(1));
     };
     // Each its own row, then one row again and again.
-    expect(await writesUntilDue(String)).toBe(9);
+    expect(await writesUntilDue(String)).toBe(7);
     await save('c');
-    expect(await writesUntilDue(() => 'hot')).toBe(16);
+    expect(await writesUntilDue(() => 'hot')).toBe(12);
     await save('c'.repeat(3e6));
     expect(await writesUntilDue(String)).toBe(12);
     await storage.close();

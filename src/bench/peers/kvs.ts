@@ -68,7 +68,7 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
   });
 }
 
-/** The same, but all keys are in one bucket: one primary orders all writes, as in etcd and Redis. */
+/** The same, but all keys are in one bucket: one primary orders all writes, as in its peers. */
 export async function measureOnePrimary(options: RoundOptions): Promise<void> {
   const { seconds, directory, emit } = options;
   await onCluster(directory, SERVERS, ['--buckets', '1'], async (leader, pids) => {
