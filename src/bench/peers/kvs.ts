@@ -5,7 +5,7 @@ import { type Mix, READS as READ, UPDATES } from '../../cli/workload/mix.js';
 import { connect } from '../../client/index.js';
 import { MemberState } from '../../core/view.js';
 import { Crew } from '../crew.js';
-import { type Figures, figuresOf } from '../report.js';
+import { figuresOf, type Report } from '../report.js';
 import { unary, UNARY_IN_FLIGHT, UNARY_KEY } from './h2load.js';
 import {
   BATCH,
@@ -17,8 +17,9 @@ import {
   ONE_PRIMARY,
   RECORDS,
   type RoundOptions,
+  type Step,
+  type SystemName,
   WARM_SECONDS,
-  type WarmStep,
 } from './sample.js';
 
 const SERVERS = 3;
@@ -35,23 +36,18 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
   await onCluster(options.directory, SERVERS, [], async (leader, pids) => {
     const crew = await loadedCrew(leader, pids);
     const point = pointOf(seconds);
-    const measure = async (mix: Mix, concurrency: number, batch = 1) =>
-      figuresOf(await crew.run({ ...point, mix, concurrency, batch }));
     const measureUnary = async (work: 'read' | 'write') =>
       unary('kvs', work, await primaryOf(leader, UNARY_KEY), pids, seconds);
     try {
-      emit('kvs', 'cold', COLD.inFlight, await runCold(crew));
+      emit('kvs', 'cold', COLD.inFlight, figuresOf(await run(crew, WRITES, COLD)));
       await warm(crew, WRITES, FIRST_WARM.writes);
       await warm(crew, READS, FIRST_WARM.reads);
       for (const concurrency of IN_FLIGHT) {
-        emit('kvs', 'read', concurrency, await measure(READS, concurrency));
+        const reads = await crew.run({ ...point, mix: READS, concurrency });
+        emit('kvs', 'read', concurrency, figuresOf(reads));
       }
       if (withUnary) emit('kvs', 'unaryRead', UNARY_IN_FLIGHT, await measureUnary('read'));
-      for (const concurrency of IN_FLIGHT) {
-        emit('kvs', 'write', concurrency, await measure(WRITES, concurrency));
-      }
-      const inBatches = await measure(WRITES, BATCHES_IN_FLIGHT, BATCH);
-      emit('kvs', 'batch', BATCHES_IN_FLIGHT * BATCH, inBatches);
+      await measureWrites(crew, 'kvs', options);
     } finally {
       await crew.stop();
     }
@@ -70,26 +66,29 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
 
 /** The same, but all keys are in one bucket: one primary orders all writes, as in its peers. */
 export async function measureOnePrimary(options: RoundOptions): Promise<void> {
-  const { seconds, directory, emit } = options;
-  await onCluster(directory, SERVERS, ['--buckets', '1'], async (leader, pids) => {
+  await onCluster(options.directory, SERVERS, ['--buckets', '1'], async (leader, pids) => {
     const crew = await loadedCrew(leader, pids);
-    const point = { ...pointOf(seconds), mix: WRITES };
     try {
       await warm(crew, WRITES, FIRST_WARM.writes);
-      for (const concurrency of IN_FLIGHT) {
-        emit(
-          ONE_PRIMARY,
-          'write',
-          concurrency,
-          figuresOf(await crew.run({ ...point, concurrency })),
-        );
-      }
-      const inBatches = await crew.run({ ...point, concurrency: BATCHES_IN_FLIGHT, batch: BATCH });
-      emit(ONE_PRIMARY, 'batch', BATCHES_IN_FLIGHT * BATCH, figuresOf(inBatches));
+      await measureWrites(crew, ONE_PRIMARY, options);
     } finally {
       await crew.stop();
     }
   });
+}
+
+/** With as many in flight as the other systems have, then in batches. */
+async function measureWrites(
+  crew: Crew,
+  system: SystemName,
+  { seconds, emit }: RoundOptions,
+): Promise<void> {
+  const point = { ...pointOf(seconds), mix: WRITES };
+  for (const concurrency of IN_FLIGHT) {
+    emit(system, 'write', concurrency, figuresOf(await crew.run({ ...point, concurrency })));
+  }
+  const inBatches = await crew.run({ ...point, concurrency: BATCHES_IN_FLIGHT, batch: BATCH });
+  emit(system, 'batch', BATCHES_IN_FLIGHT * BATCH, figuresOf(inBatches));
 }
 
 /** One server, one replica: to be compared with a bare log. */
@@ -121,18 +120,13 @@ async function loadedCrew(leader: string, pids: readonly number[]): Promise<Crew
   return crew;
 }
 
-async function runCold(crew: Crew): Promise<Figures> {
-  const { inFlight: concurrency, seconds } = COLD;
-  const forMs = seconds * 1000;
-  return figuresOf(
-    await crew.run({ mix: WRITES, records: RECORDS, warmMs: 0, forMs, concurrency }),
-  );
+async function warm(crew: Crew, mix: Mix, steps: readonly Step[]): Promise<void> {
+  for (const step of steps) await run(crew, mix, step);
 }
 
-async function warm(crew: Crew, mix: Mix, steps: readonly WarmStep[]): Promise<void> {
-  for (const { inFlight: concurrency, seconds } of steps) {
-    await crew.run({ mix, records: RECORDS, warmMs: 0, forMs: seconds * 1000, concurrency });
-  }
+/** From the first operation on. */
+function run(crew: Crew, mix: Mix, { inFlight: concurrency, seconds }: Step): Promise<Report[]> {
+  return crew.run({ mix, records: RECORDS, warmMs: 0, forMs: seconds * 1000, concurrency });
 }
 
 /** The address of the server that a key lives on. */

@@ -9,7 +9,7 @@ import {
   RECORDS,
   VALUE_BYTES,
   WARM_SECONDS,
-  type WarmStep,
+  type Step,
 } from './sample.js';
 
 /** What the page says first: where, when and how all of it was measured. */
@@ -87,10 +87,10 @@ export function settings({ versions }: Results): string[] {
 }
 
 /** Such as `4 s at 1,000 in flight, 8 s at 64`. */
-function stepsOf(steps: readonly WarmStep[]): string {
-  const said = steps.map(({ inFlight, seconds }) => `${seconds} s at ${count(inFlight)}`);
-  return `${said[0]} in flight${said
-    .slice(1)
-    .map((step) => `, ${step}`)
-    .join('')}`;
+function stepsOf(steps: readonly Step[]): string {
+  return steps
+    .map(({ inFlight, seconds }, index) => {
+      return `${seconds} s at ${count(inFlight)}${index === 0 ? ' in flight' : ''}`;
+    })
+    .join(', ');
 }

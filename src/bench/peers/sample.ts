@@ -52,7 +52,9 @@ export const BATCHES_IN_FLIGHT = 16;
 export const MANY = { processes: 16, clients: 64 } as const;
 /** Before each point is counted. */
 export const WARM_SECONDS = 1;
-export interface WarmStep {
+
+/** A load that runs for a while. */
+export interface Step {
   readonly inFlight: number;
   readonly seconds: number;
 }
@@ -78,5 +80,5 @@ export const FIRST_WARM = {
     { inFlight: MANY.clients, seconds: 3 },
   ],
 } as const;
-/** The part of the cold start that counts: the first writes after the records were loaded. */
+/** What counts of the start: the first writes after the records were loaded. */
 export const COLD = { inFlight: 64, seconds: 3 } as const;
