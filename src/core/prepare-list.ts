@@ -1,7 +1,7 @@
 import type { Entry } from './entry.js';
 import type { Sequence } from './ids.js';
 
-/** Committed entries that are tolerated, and kept in memory, before the array is compacted. */
+/** Places of committed entries that are tolerated before the array is compacted. */
 const SLACK = 64;
 
 /**
@@ -9,7 +9,8 @@ const SLACK = 64;
  * sequences `base + 1 … last`. (PacificA §2.3 calls it the prepared list beyond the commit point.)
  */
 export class PrepareList {
-  private entries: Entry[] = [];
+  /** Undefined before `head`: a committed entry is not to be kept in memory. */
+  private entries: (Entry | undefined)[] = [];
   private head = 0;
   private baseSequence: Sequence;
 
@@ -41,7 +42,7 @@ export class PrepareList {
   /** Entries `from … to`, both within the list. */
   range(from: Sequence, to: Sequence): Entry[] {
     const start = this.head + from - this.baseSequence - 1;
-    return this.entries.slice(start, start + to - from + 1);
+    return this.entries.slice(start, start + to - from + 1) as Entry[];
   }
 
   /** Remove what follows `sequence`. */
@@ -53,6 +54,7 @@ export class PrepareList {
   shift(): Entry {
     const entry = this.entries[this.head];
     if (entry === undefined) throw new Error('bug: commit beyond the prepared entries');
+    this.entries[this.head] = undefined;
     this.head += 1;
     this.baseSequence += 1;
     if (this.head === this.entries.length) {

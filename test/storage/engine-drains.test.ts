@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 
 import type { StoredRecord } from '../../src/core/operation.js';
 import { DEFAULT_ENGINE_SETTINGS, Engine } from '../../src/storage/engine.js';
+import { keyOf, putPart } from '../../src/storage/engine-rows.js';
 import { bytes, noFatal, temporaryDirectory } from './support.js';
 
 const BUCKETS = [0, 1, 65_535];
@@ -109,4 +110,32 @@ describe('the engine, while drains run', () => {
       expect(underWay).toBeGreaterThan(0);
     });
   }
+});
+
+test('the rows of one bucket are encoded in several turns of the event loop', async () => {
+  const made = Array.from({ length: 4000 }, (_, version) => {
+    return { key: `key ${version}`, value: bytes('value'), version };
+  });
+  const written: string[] = [];
+  const inTurn = [0];
+  const note = (rowKey: Buffer): void => {
+    written.push(keyOf(rowKey));
+    inTurn[inTurn.length - 1]! += 1;
+  };
+  let done = false;
+  const nextTurn = (): void => {
+    inTurn.push(0);
+    if (!done) setImmediate(nextTurn);
+  };
+  setImmediate(nextTurn);
+  const part = {
+    bucket: 7,
+    records: new Map(made.map((record) => [record.key, record])),
+    counts: { records: made.length, bytes: 0 },
+  };
+  await putPart({ put: note, del: note }, part);
+  done = true;
+  // At the end the counts of the bucket.
+  expect(written).toEqual([...made.map(({ key: name }) => name), '']);
+  expect(Math.max(...inTurn)).toBeLessThan(1100);
 });
