@@ -62,7 +62,7 @@ const DRAIN_BYTES = 8 * 1024 * 1024;
 
 /** Of one batch: the engine copies it twice before it is on the disk. */
 const BATCH_BYTES = 1024 * 1024;
-/** Rows of several buckets that are encoded in one turn of the event loop: others wait meanwhile. */
+/** Rows of several buckets that are encoded in one turn of the event loop. */
 const ROWS_AT_ONCE = 256;
 
 const TABLE_BYTES = 4 * 1024 * 1024;
