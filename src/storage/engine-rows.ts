@@ -172,8 +172,8 @@ export interface Part {
 }
 
 /**
- * Rows of a bucket that are encoded in one turn of the event loop. Fewer made a snapshot that comes
- * without a limit slower: it waits for each of its turns.
+ * Rows of one bucket that are encoded in one turn of the event loop. Not fewer: a snapshot waits
+ * for each of its turns.
  */
 const ROWS_IN_TURN = 1024;
 

@@ -1,4 +1,7 @@
 // Small rules that the machines of the core are made of.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
 import { describe, expect, test } from '@jest/globals';
 
 import { DEDUP_AGE_MS, DedupTable } from '../../src/core/dedup.js';
@@ -402,4 +405,24 @@ describe('the prepared list', () => {
     expect(list.last).toBe(6);
     expect(() => list.shift()).toThrow(/bug/);
   });
+
+  test('lets go of what is committed while more follows', async () => {
+    const list = new PrepareList(0);
+    const committed: WeakRef<Entry>[] = [];
+    for (let sequence = 1; sequence <= 10; sequence += 1) {
+      list.append(new Entry(EntryKind.Set, sequence, 1, 1, 0, 0, '', 0, 0, 'k', null, null));
+    }
+    for (let count = 0; count < 9; count += 1) committed.push(new WeakRef(list.shift()));
+    // A weak reference holds on until the turn that made it is over.
+    await new Promise(setImmediate);
+    collectGarbage();
+    expect(committed.filter((entry) => entry.deref() !== undefined)).toHaveLength(0);
+    expect(list.range(10, 10)).toHaveLength(1);
+  });
 });
+
+/** Now, and all of it. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}
