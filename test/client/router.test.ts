@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 
 import { Router, type Views } from '../../src/client/router.js';
+import { NO_CONTEXT } from '../../src/core/causal-record.js';
+import { keyIn, Mode, type Namespace } from '../../src/core/namespace.js';
 import {
   NO_RECORDS,
   Operation,
@@ -21,7 +23,7 @@ afterEach(async () => {
   for (const step of undo.splice(0).toReversed()) await step();
 });
 
-type Serve = (operation: Operation, answer: (result: Result) => void) => void;
+type Serve = (operation: Operation, answer: (result: Result) => void, crash: () => void) => void;
 
 /** A server that does as the test says; its address. */
 async function serverOf(serve: Serve): Promise<string> {
@@ -32,13 +34,24 @@ async function serverOf(serve: Serve): Promise<string> {
       new ExchangeServer(call, {
         submit: (operations, ids, answers) => {
           for (const [at, operation] of operations.entries()) {
-            serve(operation, (result) => answers.answer(ids[at]!, result));
+            const answer = (result: Result): void => answers.answer(ids[at]!, result);
+            serve(operation, answer, () => listener.server.forceShutdown());
           }
         },
       }),
   } as Partial<KeyValueHandlers> as KeyValueHandlers);
   return listener.listen('127.0.0.1:0');
 }
+
+const carts: Namespace = {
+  number: 1,
+  name: 'carts',
+  mode: Mode.Causal,
+  ttlMs: 0,
+  replicas: 0,
+  pool: 0,
+  deleted: false,
+};
 
 /** A router whose view has server 1 as the primary of everything. */
 function routerOf(...addresses: string[]): { router: Router; views: Views & { asked: number[] } } {
@@ -47,7 +60,8 @@ function routerOf(...addresses: string[]): { router: Router; views: Views & { as
   const members = Array.from(view.members, ([ordinal, member]) => {
     return [ordinal, { ...member, address: addresses[ordinal - 1] ?? '' }] as const;
   });
-  const known: View = { ...view, members: new Map(members) };
+  const namespaces = new Map([[carts.number, carts]]);
+  const known: View = { ...view, members: new Map(members), namespaces };
   const asked: number[] = [];
   const views = { view: known, asked, newer: (epoch: number) => asked.push(epoch) };
   const router = new Router(views, []);
@@ -74,6 +88,25 @@ const write = new Operation(
   0,
   5000,
   0,
+);
+
+const causalWrite = new Operation(
+  OperationKind.Set,
+  keyIn(carts.number, 'k'),
+  new Uint8Array(1),
+  0,
+  0,
+  '0123456789abcdef',
+  5,
+  1,
+  null,
+  0,
+  0,
+  0,
+  5000,
+  0,
+  null,
+  NO_CONTEXT,
 );
 
 function within(operation: Operation, timeoutMs: number): Operation {
@@ -154,6 +187,22 @@ describe('the router', () => {
     const { router } = routerOf(silent, other);
     expect((await ask(router, write)).code).toBe(Code.Ok);
     expect(numbers).toEqual([5, 5]);
+  });
+
+  test('does not repeat a causal write elsewhere that a crashed server may have taken', async () => {
+    const taken: Operation[] = [];
+    const serve: Serve = (operation, answer, crash) => {
+      taken.push(operation);
+      if (taken.length === 1) crash();
+      else answer(resultOf(Code.Ok));
+    };
+    const { router } = routerOf(await serverOf(serve), await serverOf(serve));
+    const result = await ask(router, causalWrite);
+    expect(result.code).toBe(Code.OutcomeUnknown);
+    expect(result.detail).toMatch(/went silent/);
+    expect(taken).toHaveLength(1);
+    // The next one goes where somebody is.
+    expect((await ask(router, causalWrite)).code).toBe(Code.Ok);
   });
 
   test('asks for the view when an answer comes from a newer one', async () => {

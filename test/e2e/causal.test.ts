@@ -4,14 +4,22 @@ import { join } from 'node:path';
 
 import { describe, expect, jest, test } from '@jest/globals';
 
-import { waitFor } from '../../src/cli/local-cluster.js';
-import { connect, MemberState, Mode } from '../../src/client/index.js';
+import { type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
+import { type CausalSession, connect, MemberState, Mode } from '../../src/client/index.js';
 
 import { clientOf, isRefused, settled, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
 const text = (value: Uint8Array | undefined): string => Buffer.from(value ?? []).toString();
+
+/**
+ * A session for writes after a kill. A client that was connected before may send its first write
+ * until it learns that nobody is there, and is told that the outcome is unknown.
+ */
+async function newcomer(cluster: LocalCluster, token?: string): Promise<CausalSession> {
+  return (await clientOf(cluster)).session('carts', token);
+}
 
 describe('a causal namespace', () => {
   test('carries a session from command to command', async () => {
@@ -49,7 +57,7 @@ describe('a causal namespace', () => {
     for (let key = 0; key < 50; key += 1) await before.set(`key ${key}`, 'before');
     const [lonely, ...others] = cluster.servers;
     await Promise.all(others.map((server) => server.kill()));
-    const alone = await client.session('carts');
+    const alone = await newcomer(cluster);
     for (let key = 0; key < 50; key += 1) await alone.set(`key ${key}`, `alone ${key}`);
     await alone.delete('key 7');
     await alone.set('last', 'written');
@@ -99,7 +107,7 @@ describe('a causal namespace', () => {
       beside.close();
     }
     await Promise.all(others.map((server) => server.kill()));
-    const alone = await client.session('carts', before.token);
+    const alone = await newcomer(cluster, before.token);
     await alone.set('anna', 'pears');
     const id = lonely?.ports?.id ?? '';
     await lonely?.kill();
