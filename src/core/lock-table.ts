@@ -16,9 +16,9 @@ export class LockTable {
     }
   }
 
-  release(transaction: string): void {
-    for (const [key, holder] of this.holders) {
-      if (holder === transaction) this.holders.delete(key);
+  release(intent: Entry, transaction: string): void {
+    for (const { key } of intent.transaction?.writes ?? []) {
+      if (this.holders.get(key) === transaction) this.holders.delete(key);
     }
   }
 }

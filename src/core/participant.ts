@@ -1,6 +1,7 @@
 import { transactionKey } from './bucket.js';
 import { met } from './condition.js';
 import { type Entry, EntryKind, type TransactionBody } from './entry.js';
+import { murmur3 } from './hash.js';
 import type { Host } from './host.js';
 import type { Key, Version } from './ids.js';
 import { LockTable } from './lock-table.js';
@@ -15,6 +16,8 @@ interface Held {
   readonly intent: Entry;
   /** The intent is on every replica: the vote was given. */
   durable: boolean;
+  /** What came before that: an abort, since nobody commits without this vote. */
+  decided: Decide | null;
   resolving: boolean;
   askedMs: number;
 }
@@ -29,6 +32,11 @@ interface Held {
 export class Participant {
   readonly locks = new LockTable();
   private readonly held = new Map<string, Held>();
+  /**
+   * Votes that cannot be given now but may be soon. Each is also open at its coordinator, which asks
+   * again, and says so when it gives up.
+   */
+  private readonly waiting = new Map<string, VoteRequest>();
 
   constructor(
     private readonly primary: Primary,
@@ -58,8 +66,11 @@ export class Participant {
       return;
     }
     if (primary.bucket.dedup.lookup(client, clientSequence) !== 'new') return;
-    const no = this.objection(message);
-    if (no === 'wait') return;
+    const no = this.objection(message, key);
+    if (no === 'wait') {
+      this.waiting.set(key, message);
+      return;
+    }
     if (no !== null) {
       this.vote(message, false, 0, no.code, no.detail);
       return;
@@ -74,10 +85,15 @@ export class Participant {
     const key = transactionKey(message.client, message.clientSequence);
     const held = this.held.get(key);
     if (held === undefined) {
+      this.waiting.delete(key);
       this.confirm(message);
       return;
     }
-    if (!held.durable || held.resolving) return;
+    if (held.resolving) return;
+    if (!held.durable) {
+      held.decided = message;
+      return;
+    }
     held.resolving = true;
     const { coordinatorBucket } = message;
     const body = resolution(coordinatorBucket, message.commit);
@@ -91,17 +107,20 @@ export class Participant {
     if (held === undefined) return;
     if (entry.kind === EntryKind.Intent) {
       held.durable = true;
-      this.voteYes(entry);
+      if (held.decided === null) this.voteYes(entry);
+      else this.onDecide(held.decided);
       return;
     }
     this.held.delete(key);
-    this.locks.release(key);
+    this.locks.release(held.intent, key);
     this.confirm({
       client: entry.client,
       clientSequence: entry.clientSequence,
       coordinatorBucket: entry.transaction?.coordinatorBucket ?? 0,
     });
+    // Single operations first: a row of commits would keep them waiting.
     this.host.resubmit(this.primary.bucket.id);
+    this.judgeAgain();
   }
 
   /** Somebody waits for this transaction: ask for its decision now. */
@@ -121,7 +140,7 @@ export class Participant {
   }
 
   get quiet(): boolean {
-    return this.held.size === 0;
+    return this.held.size === 0 && this.waiting.size === 0;
   }
 
   tick(): void {
@@ -129,29 +148,46 @@ export class Participant {
     for (const [key, held] of this.held) {
       if (now - held.askedMs >= settings.intentAgeMs) this.hasten(key);
     }
+    this.judgeAgain();
+  }
+
+  /** The lowest lot first: for its holder all others may wait. */
+  private judgeAgain(): void {
+    if (this.waiting.size === 0) return;
+    const waiting = Array.from(this.waiting).toSorted(([a], [b]) => lotOf(a) - lotOf(b));
+    this.waiting.clear();
+    for (const [, message] of waiting) this.onVoteRequest(message);
   }
 
   private hold(key: string, intent: Entry, durable: boolean): void {
     const askedMs = durable ? -Infinity : this.host.now;
-    this.held.set(key, { intent, durable, resolving: false, askedMs });
+    this.held.set(key, { intent, durable, decided: null, resolving: false, askedMs });
   }
 
-  /** Why the writes cannot commit; null when they can; 'wait' when this server cannot tell now. */
-  private objection(message: VoteRequest): { code: Code; detail: string } | null | 'wait' {
+  /** Why the writes cannot commit; null when they can; 'wait' when that cannot be told yet. */
+  private objection(
+    message: VoteRequest,
+    transaction: string,
+  ): { code: Code; detail: string } | null | 'wait' {
     if (!this.primary.writable) {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
     if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
     this.serving.endWhatIsDue(message.writes.map(({ key }) => key));
     for (const write of message.writes) {
-      const objection = this.objectionTo(write);
+      const objection = this.objectionTo(write, transaction);
       if (objection !== null) return objection;
     }
     return null;
   }
 
-  private objectionTo(write: ConditionalWrite): { code: Code; detail: string } | null | 'wait' {
-    if (this.locks.holder(write.key) !== undefined) {
+  private objectionTo(
+    write: ConditionalWrite,
+    transaction: string,
+  ): { code: Code; detail: string } | null | 'wait' {
+    const holder = this.locks.holder(write.key);
+    if (holder !== undefined) {
+      if (this.mayWaitFor(holder, transaction)) return 'wait';
       return { code: Code.Conflict, detail: 'another commit holds one of the keys' };
     }
     const current = this.serving.current(write.key);
@@ -162,6 +198,20 @@ export class Participant {
     if (!this.primary.holdsLease) return 'wait';
     const detail = `one key's version is ${current.version}, not ${write.ifVersion}`;
     return { code: Code.ConditionNotMet, detail };
+  }
+
+  /**
+   * Waits lead to lower lots or to what is decided, never in a ring: no deadlock (wait-die of
+   * Rosenkrantz, Stearns and Lewis, System level concurrency control for distributed database
+   * systems, 1978, with lots for ages: there is no common clock, and a retry draws anew).
+   */
+  private mayWaitFor(holder: string, transaction: string): boolean {
+    const { decided = null, resolving = false } = this.held.get(holder) ?? {};
+    if (decided !== null || resolving) return true;
+    if (lotOf(transaction) <= lotOf(holder)) return false;
+    // Its coordinator may be gone.
+    this.hasten(holder);
+    return true;
   }
 
   private logIntent(message: VoteRequest): Entry {
@@ -208,6 +258,10 @@ export class Participant {
       new DecideAck(client, clientSequence, coordinatorBucket, id),
     );
   }
+}
+
+function lotOf(transaction: string): number {
+  return murmur3(transaction);
 }
 
 function resolution(coordinatorBucket: number, commit: boolean): TransactionBody {

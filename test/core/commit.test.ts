@@ -11,7 +11,7 @@ function write(key: string, condition: ConditionKind = ConditionKind.None, ifVer
   return { key, value, condition, ifVersion };
 }
 
-/** Three servers, two buckets with different primaries. `a` is in bucket 1, `b` in bucket 0. */
+/** Three servers, two buckets with different primaries. `a` is in bucket 0, `b` in bucket 1. */
 function two(): Cluster {
   const cluster = new Cluster([1, 2, 3]);
   const view = viewOf(1, rowOf(1, [1, 2, 3]), [1, 2, 3]);
@@ -43,16 +43,61 @@ describe('setr', () => {
     for (const key of keys) expect(text(cluster.run(3, cluster.get(key)))).toBeNull();
   });
 
-  test('a key that another commit holds makes it a conflict', () => {
+  test('of commits that meet one that holds a key, some wait and the others are conflicts', () => {
     const cluster = two();
-    // No decision reaches a participant.
+    const writes = keys.map((key) => write(key));
+    // It cannot be decided.
     cluster.lost = ({ message }) => message.type === 'vote';
-    cluster.submit(1, cluster.setr(keys.map((key) => write(key))));
+    cluster.submit(1, cluster.setr(writes));
     cluster.settle();
+    const later = Array.from({ length: 12 }, () => cluster.submit(1, cluster.setr(writes)));
     cluster.lost = ({ message }) => message.type === 'vote' && message.yes;
-    const second = cluster.submit(1, cluster.setr(keys.toReversed().map((key) => write(key))));
     cluster.settle();
-    expect(cluster.results.get(second)?.code).toBe(Code.Conflict);
+    const codes = later.map((request) => cluster.results.get(request)?.code);
+    expect(new Set(codes)).toEqual(new Set([undefined, Code.Conflict]));
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    const waited = later.filter((_, index) => codes[index] === undefined);
+    const results = waited.map((request) => cluster.results.get(request)?.code);
+    expect(new Set(results)).toEqual(new Set([Code.Ok]));
+  });
+
+  test('of two commits that hold what the other one wants, one goes on at once', () => {
+    const cluster = two();
+    const writes = keys.map((key) => write(key));
+    const there = cluster.submit(1, cluster.setr(writes));
+    const back = cluster.submit(2, cluster.setr(writes.toReversed()));
+    cluster.settle();
+    const codes = [there, back].map((request) => cluster.results.get(request)?.code);
+    expect(codes.toSorted()).toEqual([Code.Ok, Code.Conflict].toSorted());
+  });
+
+  test('an abort that comes before the intent is durable is remembered', () => {
+    const cluster = two();
+    // The bucket of `a` says no; that of `b` has no replica to rely on.
+    const writes = [write('a', ConditionKind.IfVersion, 5), write('b')];
+    cluster.lost = ({ message, to }) => message.type === 'prepareAck' && to === 2;
+    expect(cluster.run(1, cluster.setr(writes))?.code).toBe(Code.ConditionNotMet);
+    cluster.lost = ({ message }) => message.type === 'decide';
+    cluster.pass(400);
+    expect(cluster.run(3, cluster.get('b'))).toMatchObject({ code: Code.Ok, found: false });
+  });
+
+  test('a key of a commit that is decided is waited for', () => {
+    const cluster = two();
+    const writes = keys.map((key) => write(key));
+    cluster.lost = ({ message }) => message.type === 'decide';
+    const first = cluster.run(1, cluster.setr(writes));
+    // The participants hear of the decision now, but cannot finish.
+    cluster.lost = ({ message }) => message.type === 'prepareAck';
+    cluster.pass(300);
+    const second = cluster.submit(1, cluster.setr(writes.toReversed()));
+    cluster.settle();
+    expect(cluster.results.get(second)).toBeUndefined();
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    expect(cluster.results.get(second)?.code).toBe(Code.Ok);
+    expect(cluster.results.get(second)?.version).toBeGreaterThan(first?.version ?? 0);
   });
 
   test('a read of a locked key waits for the outcome', () => {
