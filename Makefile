@@ -45,7 +45,7 @@ chaos: build ## Real processes under faults, what clients saw is checked (CHAOS=
 	set -e; for name in $(or $(CHAOS),pause kill setr move cut); do node dist/chaos/main.js $$name; done
 
 .PHONY: bench
-bench: build ## Measurements of real clusters (BENCH=failover, join, leaderless, move, modes, load, caches, memory, rest, restart, scale, placement or profile)
+bench: build ## Measurements of real clusters (BENCH=commits, failover, join, leaderless, move, modes, load, caches, memory, rest, restart, scale, placement or profile)
 	set -e; for name in $(or $(BENCH),failover join leaderless); do node dist/bench/main.js $$name; done
 
 .PHONY: bench-peers

@@ -9,6 +9,7 @@ import { Command } from 'commander';
 import { LocalCluster, type LocalClusterOptions, type Place } from '../cli/local-cluster.js';
 import { parseSize } from '../cli/options.js';
 import { connect, type KvsClient } from '../client/index.js';
+import { measureCommits } from './commits.js';
 import { measureFailover } from './failover.js';
 import { measureJoin } from './join.js';
 import { measureLeaderless } from './leaderless.js';
@@ -56,6 +57,13 @@ program
   .option('--rounds <n>', 'kills', Number, 20)
   .action(({ rounds }: { rounds: number }) =>
     onCluster((cluster) => measureFailover(cluster, open, rounds, say)),
+  );
+program
+  .command('commits')
+  .description('commits of two keys that want the same keys seldom, often, and always')
+  .option('--seconds <n>', 'for each point', Number, 4)
+  .action(({ seconds }: { seconds: number }) =>
+    onCluster((cluster) => measureCommits(cluster, open, seconds, say)),
   );
 program
   .command('join')

@@ -66,7 +66,7 @@ export class Replicas {
     if (turn) for (const primary of this.queued) if (!this.awake.has(primary)) due.push(primary);
     for (const primary of due) {
       primary.tick(tellCommit);
-      const rest = this.primaries.has(primary) ? primary.rest : 'quiet';
+      const { rest } = primary;
       if (rest === 'none') this.wake(primary);
       else {
         primary.awake = false;
@@ -226,6 +226,9 @@ export class Replicas {
     replica.primary = null;
     this.primaries.delete(primary);
     primary.end();
+    // A tick would begin it again: it has no followers now that it would have to wait for.
+    this.awake.delete(primary);
+    this.queued.delete(primary);
   }
 
   /** The view places the bucket elsewhere, on replicas that are in sync. */

@@ -100,6 +100,26 @@ describe('setr', () => {
     expect(cluster.results.get(second)?.version).toBeGreaterThan(first?.version ?? 0);
   });
 
+  test('a participant that is not the primary any more does not vote', () => {
+    const cluster = two();
+    // Server 2 cannot tell that the version is another one: it has no lease.
+    cluster.lost = ({ message, to }) => message.type === 'beaconAnswer' && to === 2;
+    cluster.pass(1000);
+    const commit = cluster.setr([write('a'), write('b', ConditionKind.IfVersion, 5)]);
+    expect(cluster.run(1, commit)).toBeUndefined();
+    const votes: number[] = [];
+    cluster.lost = ({ message, from }) => {
+      if (message.type === 'vote') votes.push(from);
+      return false;
+    };
+    const view = cluster.node(1).machine.view;
+    cluster.adopt({ ...view, epoch: 2, rows: [view.rows[0]!, rowOf(2, [3, 1])] });
+    cluster.pass(100);
+    expect(votes).not.toContain(2);
+    cluster.pass(2000);
+    expect(new Set(votes)).toEqual(new Set([3]));
+  });
+
   test('a read of a locked key waits for the outcome', () => {
     const cluster = two();
     cluster.lost = ({ message }) => message.type === 'decide';
