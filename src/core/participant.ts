@@ -33,8 +33,8 @@ export class Participant {
   readonly locks = new LockTable();
   private readonly held = new Map<string, Held>();
   /**
-   * Votes that cannot be given now but may be soon. Each is also open at its coordinator, which asks
-   * again, and says so when it gives up.
+   * Votes that cannot be given now but may be soon. Each is also open at its coordinator, which
+   * asks again, and says so when it gives up.
    */
   private readonly waiting = new Map<string, VoteRequest>();
 
