@@ -60,6 +60,7 @@ export class Participant {
     if (!primary.ready) return;
     const { client, clientSequence } = message;
     const key = transactionKey(client, clientSequence);
+    this.waiting.delete(key);
     const held = this.held.get(key);
     if (held !== undefined) {
       if (held.durable) this.voteYes(held.intent);
@@ -151,12 +152,13 @@ export class Participant {
     this.judgeAgain();
   }
 
-  /** The lowest lot first: for its holder all others may wait. */
+  /** The lowest lot first: others may wait for it. */
   private judgeAgain(): void {
     if (this.waiting.size === 0) return;
     const waiting = Array.from(this.waiting).toSorted(([a], [b]) => lotOf(a) - lotOf(b));
     this.waiting.clear();
-    for (const [, message] of waiting) this.onVoteRequest(message);
+    // As messages: what a damaged record breaks off is caught there.
+    for (const [, message] of waiting) this.host.send(this.host.self, message);
   }
 
   private hold(key: string, intent: Entry, durable: boolean): void {
@@ -173,23 +175,22 @@ export class Participant {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
     if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
+    for (const { key } of message.writes) {
+      const holder = this.locks.holder(key);
+      if (holder === undefined) continue;
+      if (this.mayWaitFor(holder, transaction)) return 'wait';
+      return { code: Code.Conflict, detail: 'another commit holds one of the keys' };
+    }
+    // Not before: a commit that holds a key may be about to renew it.
     this.serving.endWhatIsDue(message.writes.map(({ key }) => key));
     for (const write of message.writes) {
-      const objection = this.objectionTo(write, transaction);
+      const objection = this.objectionTo(write);
       if (objection !== null) return objection;
     }
     return null;
   }
 
-  private objectionTo(
-    write: ConditionalWrite,
-    transaction: string,
-  ): { code: Code; detail: string } | null | 'wait' {
-    const holder = this.locks.holder(write.key);
-    if (holder !== undefined) {
-      if (this.mayWaitFor(holder, transaction)) return 'wait';
-      return { code: Code.Conflict, detail: 'another commit holds one of the keys' };
-    }
+  private objectionTo(write: ConditionalWrite): { code: Code; detail: string } | null | 'wait' {
     const current = this.serving.current(write.key);
     if (met(write.condition, write.ifVersion, current)) return null;
     if (current.sequence > 0) {
