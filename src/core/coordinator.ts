@@ -31,12 +31,16 @@ interface Transaction {
   code: Code;
   detail: string;
   toldMs: number;
+  /** Votes are asked for again after this long: they carry all that is to be written. */
+  askAgainMs: number;
   /** Voting ends then: a participant that cannot be reached must not hold the others' locks. */
   readonly deadlineMs: number;
 }
 
 /** The longest a vote may take, ms. */
 const VOTING_MS = 5000;
+/** Votes are asked for less and less often, but at least once in so many times of `resendMs`. */
+const MOST_RESENDS = 4;
 
 /**
  * The coordinator's half of a distributed commit (D3): the primary of the first key's bucket. The
@@ -75,7 +79,10 @@ export class Coordinator {
       return;
     }
     const writes = this.byBucket(operation.writes ?? []);
-    const transaction = this.create(key, operation, Array.from(writes.keys()), writes);
+    const participants = Array.from(writes.keys());
+    // After that nobody waits for it, and others may wait for its keys.
+    const votingMs = Math.min(VOTING_MS, operation.timeoutMs);
+    const transaction = this.create(key, operation, participants, writes, votingMs);
     transaction.requests.push({ request, operation });
     this.askVotes(transaction);
   }
@@ -163,9 +170,12 @@ export class Coordinator {
         transaction.detail = 'a participant did not vote in time';
         this.decide(transaction, false);
       }
-      if (now - transaction.toldMs < settings.resendMs) continue;
-      if (transaction.phase === 'voting') this.askVotes(transaction);
-      else if (transaction.phase === 'decided') this.tell(transaction);
+      const { phase, toldMs, askAgainMs } = transaction;
+      if (phase === 'voting' && now - toldMs >= askAgainMs) {
+        transaction.askAgainMs = Math.min(2 * askAgainMs, MOST_RESENDS * settings.resendMs);
+        this.askVotes(transaction);
+      }
+      if (phase === 'decided' && now - toldMs >= settings.resendMs) this.tell(transaction);
     }
   }
 
@@ -182,6 +192,7 @@ export class Coordinator {
     id: TransactionId & { readonly settledBelow: number },
     participants: readonly BucketId[],
     writes: ReadonlyMap<BucketId, ConditionalWrite[]>,
+    votingMs = VOTING_MS,
   ): Transaction {
     const { client, clientSequence, settledBelow } = id;
     const transaction: Transaction = {
@@ -197,7 +208,8 @@ export class Coordinator {
       code: Code.Ok,
       detail: '',
       toldMs: this.host.now,
-      deadlineMs: this.host.now + VOTING_MS,
+      askAgainMs: this.host.settings.resendMs,
+      deadlineMs: this.host.now + votingMs,
     };
     this.transactions.set(key, transaction);
     return transaction;

@@ -11,12 +11,15 @@ import type { Primary } from './primary.js';
 import { Code } from './refusal.js';
 import type { Serving } from './serving.js';
 
+/** Votes that may wait in one bucket (U3). Others are asked for again by their coordinators. */
+const MOST_WAITING = 128;
+
 /** One transaction whose intent is in this bucket's log. */
 interface Held {
   readonly intent: Entry;
   /** The intent is on every replica: the vote was given. */
   durable: boolean;
-  /** What came before that: an abort, since nobody commits without this vote. */
+  /** How it ends. An abort may come before the intent is durable, and waits for that. */
   decided: Decide | null;
   resolving: boolean;
   askedMs: number;
@@ -47,7 +50,11 @@ export class Participant {
   /** Take over the intents of the state: their coordinator may be gone, so ask at once. */
   begin(): void {
     for (const [key, intent] of this.primary.bucket.intents) {
-      if (this.held.has(key)) continue;
+      const held = this.held.get(key);
+      if (held !== undefined) {
+        if (held.decided !== null) this.onDecide(held.decided);
+        continue;
+      }
       this.hold(key, intent, true);
       this.locks.lock(intent, key);
       this.hasten(key);
@@ -69,7 +76,7 @@ export class Participant {
     if (primary.bucket.dedup.lookup(client, clientSequence) !== 'new') return;
     const no = this.objection(message, key);
     if (no === 'wait') {
-      this.waiting.set(key, message);
+      if (this.waiting.size < MOST_WAITING) this.waiting.set(key, message);
       return;
     }
     if (no !== null) {
@@ -82,19 +89,16 @@ export class Participant {
   }
 
   onDecide(message: Decide): void {
-    if (!this.primary.ready) return;
     const key = transactionKey(message.client, message.clientSequence);
+    this.waiting.delete(key);
+    if (!this.primary.ready) return;
     const held = this.held.get(key);
     if (held === undefined) {
-      this.waiting.delete(key);
       this.confirm(message);
       return;
     }
-    if (held.resolving) return;
-    if (!held.durable) {
-      held.decided = message;
-      return;
-    }
+    held.decided = message;
+    if (!held.durable || held.resolving) return;
     held.resolving = true;
     const { coordinatorBucket } = message;
     const body = resolution(coordinatorBucket, message.commit);
@@ -155,10 +159,11 @@ export class Participant {
   /** The lowest lot first: others may wait for it. */
   private judgeAgain(): void {
     if (this.waiting.size === 0) return;
-    const waiting = Array.from(this.waiting).toSorted(([a], [b]) => lotOf(a) - lotOf(b));
+    const waiting = Array.from(this.waiting, ([key, message]) => ({ lot: lotOf(key), message }));
     this.waiting.clear();
+    waiting.sort((left, right) => left.lot - right.lot);
     // As messages: what a damaged record breaks off is caught there.
-    for (const [, message] of waiting) this.host.send(this.host.self, message);
+    for (const { message } of waiting) this.host.send(this.host.self, message);
   }
 
   private hold(key: string, intent: Entry, durable: boolean): void {
@@ -175,13 +180,13 @@ export class Participant {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
     if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
+    // Before any record is read: nothing ends that a commit is about to renew.
     for (const { key } of message.writes) {
       const holder = this.locks.holder(key);
       if (holder === undefined) continue;
       if (this.mayWaitFor(holder, transaction)) return 'wait';
       return { code: Code.Conflict, detail: 'another commit holds one of the keys' };
     }
-    // Not before: a commit that holds a key may be about to renew it.
     this.serving.endWhatIsDue(message.writes.map(({ key }) => key));
     for (const write of message.writes) {
       const objection = this.objectionTo(write);
@@ -207,8 +212,8 @@ export class Participant {
    * systems, 1978, with lots for ages: there is no common clock, and a retry draws anew).
    */
   private mayWaitFor(holder: string, transaction: string): boolean {
-    const { decided = null, resolving = false } = this.held.get(holder) ?? {};
-    if (decided !== null || resolving) return true;
+    const decided = this.held.get(holder)?.decided ?? null;
+    if (decided !== null) return true;
     if (lotOf(transaction) <= lotOf(holder)) return false;
     // Its coordinator may be gone.
     this.hasten(holder);

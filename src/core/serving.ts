@@ -245,6 +245,8 @@ export class Serving {
   ): boolean {
     const due = records.filter((record) => this.expiry.isDue(record)).map(({ key }) => key);
     if (due.length === 0) return false;
+    // A commit that holds one may renew it, or leave it: then it has to be ended.
+    if (due.some((key) => this.blocked(request, operation, key))) return true;
     const { primary, host } = this;
     if (!primary.writable) {
       const why = 'a value has expired, and there are too few in-sync replicas to agree on it';

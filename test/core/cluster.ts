@@ -355,6 +355,11 @@ export class Cluster {
     return operationOf(OperationKind.Set, key, value, this.nextWrite++, condition, version);
   }
 
+  /** Of the keys that begin with `prefix`. */
+  scan(bucket: BucketId, prefix = ''): Operation {
+    return operationOf(OperationKind.Scan, prefix, null, 0, 0, 0, null, null, bucket, 100);
+  }
+
   setr(writes: readonly ConditionalWrite[]): Operation {
     const key = writes[0]?.key ?? '';
     return operationOf(OperationKind.SetR, key, null, this.nextWrite++, 0, 0, writes);
@@ -370,6 +375,8 @@ function operationOf(
   ifVersion = 0,
   writes: readonly ConditionalWrite[] | null = null,
   reads: ReadSet | null = null,
+  bucket: BucketId = 0,
+  limit = 0,
 ): Operation {
   const bytes = value === null ? null : new TextEncoder().encode(value);
   const client = 'test-client-0001';
@@ -383,8 +390,8 @@ function operationOf(
     number,
     0,
     writes,
-    0,
-    0,
+    bucket,
+    limit,
     0,
     5000,
     0,

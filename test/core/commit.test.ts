@@ -1,7 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
 
+import { NO_CONTEXT } from '../../src/core/causal-record.js';
 import { EntryKind } from '../../src/core/entry.js';
-import { ConditionKind } from '../../src/core/operation.js';
+import { keyIn, Mode, type Namespace } from '../../src/core/namespace.js';
+import {
+  ConditionKind,
+  type Operation,
+  readdressed,
+  type Result,
+} from '../../src/core/operation.js';
+import { bucketOf } from '../../src/core/pools.js';
 import { Code } from '../../src/core/refusal.js';
 import { Cluster, rowOf, text, viewOf } from './cluster.js';
 
@@ -19,6 +27,53 @@ function two(): Cluster {
   cluster.adopt({ ...view, rows, parameters: { ...view.parameters, bucketCount: 2 } });
   cluster.pass(200);
   return cluster;
+}
+
+/** A commit of `writes` that is decided and that bucket 1 cannot finish before acks come again. */
+function resolving(
+  cluster: Cluster,
+  writes: Parameters<Cluster['setr']>[0],
+  as: (operation: Operation) => Operation = (operation) => operation,
+): Result | undefined {
+  cluster.lost = ({ message }) => message.type === 'decide';
+  const result = cluster.run(1, as(cluster.setr(writes)));
+  expect(result?.code).toBe(Code.Ok);
+  cluster.lost = ({ message, to }) => message.type === 'prepareAck' && to === 2;
+  cluster.pass(300);
+  return result;
+}
+
+const TTL_MS = 10_000;
+
+/** The two buckets, a namespace whose values live for a while, and a key of it in each bucket. */
+function named(): { cluster: Cluster; mine: string; other: string } {
+  const cluster = two();
+  const view = cluster.node(1).machine.view;
+  const brief: Namespace = {
+    number: 1,
+    name: 'brief',
+    mode: Mode.Strong,
+    ttlMs: TTL_MS,
+    replicas: 0,
+    pool: 0,
+    deleted: false,
+  };
+  const later = { ...view, epoch: 2, namespaces: new Map([[brief.number, brief]]) };
+  cluster.adopt(later);
+  cluster.pass(200);
+  const inBucket = (bucket: number): string => {
+    for (let index = 0; ; index += 1) {
+      const key = keyIn(brief.number, `key-${index}`);
+      if (bucketOf(key, later) === bucket) return key;
+    }
+  };
+  return { cluster, mine: inBucket(0), other: inBucket(1) };
+}
+
+/** What a client of a namespace sends. */
+function inNamespace(operation: Operation): Operation {
+  const context = { ...NO_CONTEXT, epoch: 2 };
+  return Object.assign(readdressed(operation, 0, operation.timeoutMs, 0), { context });
 }
 
 const keys = Array.from({ length: 12 }, (_, index) => `key-${index}`);
@@ -83,41 +138,143 @@ describe('setr', () => {
     expect(cluster.run(3, cluster.get('b'))).toMatchObject({ code: Code.Ok, found: false });
   });
 
-  test('a key of a commit that is decided is waited for', () => {
+  test('a key of a commit that is decided is waited for, whatever the lots', () => {
     const cluster = two();
-    const writes = keys.map((key) => write(key));
-    cluster.lost = ({ message }) => message.type === 'decide';
-    const first = cluster.run(1, cluster.setr(writes));
-    // The participants hear of the decision now, but cannot finish.
-    cluster.lost = ({ message }) => message.type === 'prepareAck';
-    cluster.pass(300);
-    const second = cluster.submit(1, cluster.setr(writes.toReversed()));
+    resolving(cluster, [write('a'), write('b')]);
+    // Each begins with a key of bucket 0 that no other one wants.
+    const later = keys
+      .slice(1)
+      .map((key) => cluster.submit(1, cluster.setr([write(key), write('b')])));
+    const noes: boolean[] = [];
+    cluster.lost = ({ message, to }) => {
+      if (message.type === 'vote' && !message.yes) noes.push(true);
+      return message.type === 'prepareAck' && to === 2;
+    };
     cluster.settle();
-    expect(cluster.results.get(second)).toBeUndefined();
+    expect(noes).toEqual([]);
     cluster.lost = () => false;
-    cluster.pass(1000);
-    expect(cluster.results.get(second)?.code).toBe(Code.Ok);
-    expect(cluster.results.get(second)?.version).toBeGreaterThan(first?.version ?? 0);
+    cluster.pass(2000);
+    const codes = later.map((request) => cluster.results.get(request)?.code);
+    expect(new Set(codes)).toEqual(new Set([Code.Ok]));
   });
 
-  test('a participant that is not the primary any more does not vote', () => {
+  test('a single write goes before the commits that wait for its key', () => {
     const cluster = two();
-    // Server 2 cannot tell that the version is another one: it has no lease.
-    cluster.lost = ({ message, to }) => message.type === 'beaconAnswer' && to === 2;
+    resolving(cluster, [write('a'), write('b')]);
+    const commit = cluster.submit(1, cluster.setr([write('a'), write('b')]));
+    const set = cluster.submit(2, cluster.set('b', 'y'));
+    cluster.settle();
+    cluster.lost = () => false;
+    cluster.pass(2000);
+    const [first, second] = [set, commit].map((request) => cluster.results.get(request));
+    expect([first?.code, second?.code]).toEqual([Code.Ok, Code.Ok]);
+    expect(first?.version).toBeLessThan(second?.version ?? 0);
+  });
+
+  test('a damaged record that a vote meets after it waited is noted, and nothing ends (D7)', () => {
+    const cluster = two();
+    resolving(cluster, [write('a'), write('b')]);
+    const again = [write('a'), write('b', ConditionKind.IfVersion, 5)];
+    cluster.submit(1, cluster.setr(again));
+    cluster.settle();
+    cluster.node(2).store.damaged.add('b');
+    cluster.lost = () => false;
     cluster.pass(1000);
-    const commit = cluster.setr([write('a'), write('b', ConditionKind.IfVersion, 5)]);
-    expect(cluster.run(1, commit)).toBeUndefined();
-    const votes: number[] = [];
-    cluster.lost = ({ message, from }) => {
-      if (message.type === 'vote') votes.push(from);
+    expect(cluster.node(2).alarms).toMatchObject([{ kind: 'damaged', bucket: 1, server: 2 }]);
+  });
+
+  test('a vote that waits is dropped when its commit is aborted', () => {
+    const cluster = two();
+    resolving(cluster, [write('a'), write('b')]);
+    const commit = cluster.setr([write('a', ConditionKind.IfVersion, 99), write('b')]);
+    expect(cluster.run(1, commit)?.code).toBe(Code.ConditionNotMet);
+    cluster.lost = () => false;
+    cluster.pass(2000);
+    const intents = cluster.node(2).log.filter((record) => {
+      return (
+        record.type === 'entry' && record.bucket === 1 && record.entry.kind === EntryKind.Intent
+      );
+    });
+    expect(intents).toHaveLength(1);
+  });
+
+  test('more than may wait are asked for again', () => {
+    const cluster = two();
+    resolving(cluster, [write('a'), write('b')]);
+    const later = Array.from({ length: 300 }, (_, index) =>
+      cluster.submit(1, cluster.setr([write(`${index}`), write('b')])),
+    );
+    cluster.settle();
+    const asked: number[] = [];
+    cluster.lost = ({ message }) => {
+      if (message.type === 'voteRequest') asked.push(message.clientSequence);
       return false;
     };
-    const view = cluster.node(1).machine.view;
-    cluster.adopt({ ...view, epoch: 2, rows: [view.rows[0]!, rowOf(2, [3, 1])] });
+    cluster.pass(4000);
+    const codes = later.map((request) => cluster.results.get(request)?.code);
+    expect(new Set(codes)).not.toContain(undefined);
+    expect(asked.length).toBeGreaterThan(0);
+  });
+
+  test('a commit whose client waits no more lets go of its keys', () => {
+    const cluster = two();
+    // Nobody votes at bucket 1.
+    cluster.lost = ({ message }) => message.type === 'vote';
+    const commit = readdressed(cluster.setr([write('a'), write('b')]), 0, 300, 0);
+    const request = cluster.submit(1, commit);
+    cluster.pass(400);
+    expect(cluster.results.get(request)?.code).toBe(Code.Unavailable);
+    const set = cluster.submit(1, cluster.set('a', 'y'));
     cluster.pass(100);
-    expect(votes).not.toContain(2);
+    expect(cluster.results.get(set)?.code).toBe(Code.Ok);
+  });
+
+  test('an abort is remembered through a new ballot', () => {
+    const cluster = two();
+    const writes = [write('a', ConditionKind.IfVersion, 5), write('b')];
+    cluster.lost = ({ message, to }) => message.type === 'prepareAck' && to === 2;
+    expect(cluster.run(1, cluster.setr(writes))?.code).toBe(Code.ConditionNotMet);
+    cluster.lost = ({ message }) => message.type === 'decide';
+    const view = cluster.node(1).machine.view;
+    cluster.adopt({ ...view, epoch: 2, rows: [view.rows[0]!, rowOf(2, [2, 3, 1])] });
+    cluster.pass(400);
+    expect(cluster.run(3, cluster.get('b'))).toMatchObject({ code: Code.Ok, found: false });
+  });
+
+  test('nothing ends behind a commit that renews it', () => {
+    const { cluster, mine, other } = named();
+    cluster.run(1, inNamespace(cluster.setr([write(mine), write(other)])));
+    cluster.pass(TTL_MS - 600);
+    const renewal = resolving(cluster, [write(mine), write(other)], inNamespace);
+    const late = cluster.setr([write(mine), write(other, ConditionKind.IfAbsent)]);
+    const request = cluster.submit(1, inNamespace(late));
+    // What was there before is over.
+    cluster.pass(400);
+    cluster.lost = () => false;
     cluster.pass(2000);
-    expect(new Set(votes)).toEqual(new Set([3]));
+    expect(cluster.results.get(request)?.code).toBe(Code.ConditionNotMet);
+    const read = cluster.run(1, inNamespace(cluster.get(other)));
+    expect(read).toMatchObject({ found: true, version: renewal?.version });
+  });
+
+  test('a scan ends nothing behind a commit that renews it', () => {
+    const { cluster, mine, other } = named();
+    cluster.run(1, inNamespace(cluster.setr([write(mine), write(other)])));
+    cluster.pass(TTL_MS - 600);
+    // The scan is under way while the commit logs its intent and the value's time ends.
+    cluster.node(2).stuck = true;
+    const scan = cluster.submit(2, inNamespace(cluster.scan(1, keyIn(1, ''))));
+    const commit = cluster.submit(1, inNamespace(cluster.setr([write(mine), write(other)])));
+    cluster.pass(700);
+    cluster.node(2).stuck = false;
+    cluster.pass(2000);
+    const renewed = cluster.results.get(commit);
+    expect(renewed?.code).toBe(Code.Ok);
+    expect(cluster.results.get(scan)?.records.map(({ version }) => version)).toEqual([
+      renewed?.version,
+    ]);
+    const read = cluster.run(1, inNamespace(cluster.get(other)));
+    expect(read).toMatchObject({ found: true, version: renewed?.version });
   });
 
   test('a read of a locked key waits for the outcome', () => {

@@ -123,6 +123,27 @@ describe('lease and takeover', () => {
     expect(text(cluster.run(2, cluster.get('k')))).toBe('v');
   });
 
+  test('a role that ended does not begin again, whatever was under way (V2)', () => {
+    const cluster = three();
+    cluster.run(1, cluster.set('k', 'old'));
+    const node = cluster.node(1);
+    const pages: (() => void)[] = [];
+    node.scan = (token, bucket, after, limit) => {
+      const page = node.store.page(bucket, after, limit);
+      pages.push(() => {
+        node.machine.complete({ type: 'scanned', token, ...page }, cluster.now, node);
+      });
+    };
+    const scan = cluster.submit(1, cluster.scan(0));
+    cluster.adopt(viewOf(2, rowOf(2, [2, 1, 3]), [1, 2, 3]));
+    cluster.pass(1000);
+    expect(cluster.run(2, cluster.set('k', 'new'))?.code).toBe(Code.Ok);
+    for (const done of pages) done();
+    cluster.settle();
+    const values = cluster.results.get(scan)?.records.map(({ value }) => Buffer.from(value));
+    expect(values?.map(String)).toEqual(['new']);
+  });
+
   test('entries of a dead primary that one replica has are settled or cut, never both', () => {
     const cluster = three();
     cluster.run(1, cluster.set('k', 'a'));
