@@ -1,10 +1,8 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
-import { MemberState } from '../core/view.js';
 import { quantile } from './load.js';
 
 const SERVERS = 3;
-const SETTLE_MS = 60_000;
 const VALUE = '.'.repeat(128);
 const TURNS = 3;
 const FRESH_KEYS = 5000;
@@ -24,8 +22,8 @@ const CROWDS: readonly Crowd[] = [
 ];
 
 /**
- * `setr` of two keys of different buckets that want the same keys seldom, often, and always: what
- * waits and what is tried again. Throws when one fails.
+ * `setr` of two keys that want the same keys seldom, often, and always: what waits, and what is
+ * tried again. Throws when one fails.
  */
 export async function measureCommits(
   cluster: LocalCluster,
@@ -34,12 +32,7 @@ export async function measureCommits(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {
-    const up = members.filter(({ member }) => member?.state === MemberState.Up);
-    return (
-      up.filter(({ buckets }) => buckets > 0).length === SERVERS && viewChange?.phase === 'idle'
-    );
-  });
+  await cluster.settled(SERVERS);
   const client = await connect(cluster.leaderAddress);
   try {
     // The first turn warms up.

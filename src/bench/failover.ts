@@ -1,13 +1,12 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
-import { MemberState, type View } from '../core/view.js';
+import type { View } from '../core/view.js';
 import { Load, quantile, type Sample } from './load.js';
 
 const SERVERS = 4;
 const RECORDS = 100_000;
 const VALUE_BYTES = 128;
 const HANDS = 128;
-const SETTLE_MS = 60_000;
 /** Watched before each kill, and after it. */
 const BEFORE_MS = 1000;
 const AFTER_MS = 4000;
@@ -34,7 +33,7 @@ export async function measureFailover(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster);
+  await cluster.settled(SERVERS);
   const client = await connect(cluster.leaderAddress);
   try {
     const { bucketCount } = (await client.view()).parameters;
@@ -88,7 +87,7 @@ async function kill(
   const recoveredMs = worst?.endMs ?? killedMs;
   victim.spawn();
   await victim.ready();
-  await settled(cluster);
+  await cluster.settled(SERVERS);
   return {
     victim: victim.name,
     outageMs: recoveredMs - killedMs,
@@ -112,15 +111,6 @@ function bucketsOn(view: View, id: string): Set<number> {
     member !== undefined && replicas.includes(member.ordinal) ? [bucket] : [],
   );
   return new Set(held);
-}
-
-/** All servers are up and hold what they should. */
-async function settled(cluster: LocalCluster): Promise<void> {
-  await cluster.waitForStatus('a settled cluster', SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const idle = status.viewChange?.phase === 'idle';
-    return up.length === SERVERS && idle && status.underReplicated === 0;
-  });
 }
 
 function pause(ms: number): Promise<void> {

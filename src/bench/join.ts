@@ -1,15 +1,13 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
-import { MemberState } from '../core/view.js';
-import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 import { Load, quantile } from './load.js';
 
+const SETTLE_MS = 120_000;
 const SERVERS = 3;
 const RECORDS = 100_000;
 const VALUE_BYTES = 128;
 const HANDS = 64;
 const BEFORE_MS = 5000;
-const SETTLE_MS = 120_000;
 /** A plan may move this much more than the least possible. */
 const MOST_OVER_LEAST = 1.1;
 
@@ -20,7 +18,7 @@ export async function measureJoin(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS, SETTLE_MS);
   const client = await connect(cluster.leaderAddress);
   try {
     const { bucketCount } = (await client.view()).parameters;
@@ -31,7 +29,7 @@ export async function measureJoin(
     await new Promise((resolve) => setTimeout(resolve, BEFORE_MS));
     const beganMs = performance.now();
     await cluster.addServer();
-    const { viewChange } = await settled(cluster, SERVERS + 1);
+    const { viewChange } = await cluster.settled(SERVERS + 1, SETTLE_MS);
     const endedMs = performance.now();
     await load.stop();
     const wrong = await load.verify();
@@ -61,13 +59,4 @@ export async function measureJoin(
   } finally {
     client.close();
   }
-}
-
-function settled(cluster: LocalCluster, servers: number): Promise<GetStatusResponse> {
-  return cluster.waitForStatus(`${servers} settled servers`, SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const idle = status.viewChange?.phase === 'idle';
-    const holding = status.members.every(({ buckets }) => buckets > 0);
-    return up.length === servers && idle && holding && status.underReplicated === 0;
-  });
 }

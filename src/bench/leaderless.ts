@@ -1,6 +1,5 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
-import { MemberState } from '../core/view.js';
 import { Load, quantile } from './load.js';
 
 const SERVERS = 3;
@@ -13,7 +12,6 @@ const ROUNDS = 4;
 const WINDOW_MS = 15_000;
 /** After a change, before a window. */
 const CALM_MS = 1500;
-const SETTLE_MS = 60_000;
 
 /** What the absence of the view leader costs. Throws when a request fails or a write is lost. */
 export async function measureLeaderless(
@@ -22,11 +20,7 @@ export async function measureLeaderless(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await cluster.waitForStatus('settled servers', SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const holding = up.every(({ buckets }) => buckets > 0);
-    return up.length === SERVERS && holding && status.viewChange?.phase === 'idle';
-  });
+  await cluster.settled(SERVERS);
   const client = await connect(cluster.leaderAddress);
   try {
     const { bucketCount } = (await client.view()).parameters;

@@ -3,12 +3,10 @@ import { readFileSync } from 'node:fs';
 import type { LocalCluster } from '../cli/local-cluster.js';
 import { count, table } from '../cli/output.js';
 import { cacheMixes, Kind, type Mix, READS, UPDATES, YCSB } from '../cli/workload/mix.js';
-import { MemberState } from '../core/view.js';
 import { Crew } from './crew.js';
 import { figuresOf, firstErrorOf, type Report } from './report.js';
 
 const SERVERS = 3;
-const SETTLE_MS = 60_000;
 const RECORDS = 10_000;
 const CONCURRENCIES = [1, 16, 64, 256, 1000];
 /** As many clients, in so many processes. */
@@ -141,10 +139,6 @@ async function prepare(crew: Crew, mix: Mix): Promise<void> {
 /** Pids of the servers, once they hold their buckets. */
 async function started(cluster: LocalCluster): Promise<number[]> {
   await cluster.start(SERVERS);
-  await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {
-    const up = members.filter(({ member }) => member?.state === MemberState.Up);
-    const holding = up.filter(({ buckets }) => buckets > 0);
-    return holding.length === SERVERS && viewChange?.phase === 'idle';
-  });
+  await cluster.settled(SERVERS);
   return cluster.servers.map(({ pid }) => pid);
 }

@@ -1,10 +1,8 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import { type CausalSession, type KvsClient, Mode } from '../client/index.js';
-import { MemberState } from '../core/view.js';
 import { quantile } from './load.js';
 
 const SERVERS = 3;
-const SETTLE_MS = 60_000;
 const VALUE = '.'.repeat(128);
 const KEYS = 10_000;
 /** A shared machine drifts: the modes take turns. */
@@ -27,12 +25,7 @@ export async function measureModes(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {
-    const up = members.filter(({ member }) => member?.state === MemberState.Up);
-    return (
-      up.filter(({ buckets }) => buckets > 0).length === SERVERS && viewChange?.phase === 'idle'
-    );
-  });
+  await cluster.settled(SERVERS);
   const client = await connect(cluster.leaderAddress);
   try {
     await client.admin.createNamespace(NAMESPACE, Mode.Causal);

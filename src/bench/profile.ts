@@ -11,7 +11,6 @@ import { type Mix, READS, UPDATES } from '../cli/workload/mix.js';
 import { run } from '../cli/workload/run.js';
 import { Workload } from '../cli/workload/workload.js';
 import type { connect as Connect } from '../client/index.js';
-import { MemberState } from '../core/view.js';
 import { cpuMs, mainThreadCpuMs } from './cpu.js';
 import { type CpuProfile, type Part, PARTS, splitProfile } from './profile-split.js';
 
@@ -107,12 +106,7 @@ export async function measureProfile(build: Build, seconds: number): Promise<Poi
 
 async function settle(cluster: Cluster): Promise<void> {
   await cluster.start(SERVERS);
-  await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {
-    const holding = members.filter(
-      ({ member, buckets }) => member?.state === MemberState.Up && buckets > 0,
-    );
-    return holding.length === SERVERS && viewChange?.phase === 'idle';
-  });
+  await cluster.settled(SERVERS);
 }
 
 interface Watched {

@@ -4,15 +4,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Daemon, LocalCluster } from '../cli/local-cluster.js';
 import { connect, type KvsClient } from '../client/index.js';
-import { MemberState } from '../core/view.js';
 import { quantile } from './load.js';
 import { Records } from './records.js';
 
 type Say = (line: string) => void;
 
+const SETTLE_MS = 120_000;
 const VALUE_BYTES = 128;
 const TIMEOUT_MS = 30_000;
-const SETTLE_MS = 120_000;
 const READY_MS = 60_000;
 /** Written before each round, so that there is something to replay. */
 const WRITES = 70_000;
@@ -31,7 +30,7 @@ export async function measureRestart(
 ): Promise<void> {
   const { servers, records: count, rounds } = asked;
   await cluster.start(servers);
-  await settled(cluster, servers);
+  await cluster.settled(servers, SETTLE_MS);
   let client = await open(cluster);
   const records = new Records(() => client, VALUE_BYTES);
   say(`${servers} server(s), as many replicas; writing ${count} records of 16 + 128 bytes`);
@@ -65,7 +64,7 @@ export async function measureRestart(
         note(way, 'write', since());
         records.expectNoTrouble();
         client.close();
-        await settled(cluster, servers);
+        await cluster.settled(servers, SETTLE_MS);
         note(way, 'all in sync', since());
         const last = [...(ways.get(way) ?? [])].map(
           ([what, ms]) => `${what} ${seconds(ms.at(-1)!)}`,
@@ -102,12 +101,4 @@ async function appeared(server: Daemon): Promise<void> {
   const file = join(server.directory, 'ports.json');
   while (!existsSync(file) && server.alive && performance.now() < endMs) await pause(5);
   await server.ready();
-}
-
-function settled(cluster: LocalCluster, servers: number): Promise<unknown> {
-  return cluster.waitForStatus(`${servers} settled servers`, SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const holding = up.filter(({ buckets }) => buckets > 0);
-    return holding.length === servers && status.underReplicated === 0;
-  });
 }

@@ -4,7 +4,6 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { type LocalCluster, waitFor } from '../cli/local-cluster.js';
 import { connect, type KvsClient, KvsError } from '../client/index.js';
-import { settled } from './scenarios.js';
 
 export const SERVERS = 4;
 const HANDS = 8;
@@ -39,7 +38,7 @@ export async function killCoordinators(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS);
   const client = await connect({ leader: cluster.leaderAddress, timeoutMs: TIMEOUT_MS });
   try {
     for (const point of POINTS) {
@@ -77,7 +76,7 @@ async function round(
     await server.ready();
   }
   await waitFor('the dead server', TIMEOUT_MS, () => cluster.servers.every(({ alive }) => alive));
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS);
   return endings;
 }
 

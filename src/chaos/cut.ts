@@ -8,7 +8,6 @@ import { LocalCluster } from '../cli/local-cluster.js';
 import { connect, Mode } from '../client/index.js';
 import type { Errand, Held, Wrote } from './islander.js';
 import { Islands } from './islands.js';
-import { settled } from './scenarios.js';
 
 const ISLANDER = fileURLToPath(new URL('./islander.js', import.meta.url));
 const NAMESPACE = 'carts';
@@ -69,7 +68,7 @@ export async function cutInTwo(
   const islanders: Islander[] = [];
   try {
     await cluster.start(2);
-    await settled(cluster, 2);
+    await cluster.settled(2);
     const client = await connect({ leader: cluster.leaderAddress });
     await client.admin.createNamespace(NAMESPACE, Mode.Causal);
     client.close();

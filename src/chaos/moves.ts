@@ -1,6 +1,5 @@
 import type { Daemon, LocalCluster } from '../cli/local-cluster.js';
 import { connect, type KvsClient } from '../client/index.js';
-import { settled } from './scenarios.js';
 
 const SERVERS = 3;
 const REPLICAS = 3;
@@ -28,7 +27,7 @@ export async function killMovers(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS);
   const client = await connect({ leader: cluster.leaderAddress, timeoutMs: TIMEOUT_MS });
   try {
     const records = new Records(client);
@@ -70,7 +69,7 @@ async function round(
   const startMs = performance.now();
   victim.spawn(listen);
   await victim.ready();
-  await settled(cluster, SERVERS + 1);
+  await cluster.settled(SERVERS + 1);
   const tookMs = performance.now() - startMs;
   await records.stop();
   await cluster.waitForStatus('all replicas', SETTLE_MS, (status) => {
@@ -99,7 +98,7 @@ async function takeOut(cluster: LocalCluster, client: KvsClient, server: Daemon)
   });
   await server.stop();
   await client.admin.removeServer(id);
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS);
 }
 
 /** Records that are overwritten all the time, and what each should be. */

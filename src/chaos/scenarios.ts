@@ -2,12 +2,10 @@ import { checkLists } from '../checkers/lists.js';
 import { checkHistory, checkLastWrites } from '../checkers/register.js';
 import { checkAtomicity, checkTotal } from '../checkers/transactions.js';
 import type { Daemon, LocalCluster } from '../cli/local-cluster.js';
-import { MemberState } from '../core/view.js';
 import { BALANCE, Workload } from './workload.js';
 
 const SERVERS = 4;
 const CLIENTS = 8;
-const SETTLE_MS = 60_000;
 
 /** What is done to the cluster while clients work; `say` tells what. */
 export type Scenario = (cluster: LocalCluster, say: (line: string) => void) => Promise<void>;
@@ -63,13 +61,13 @@ export async function underFaults(
   say: (line: string) => void,
 ): Promise<void> {
   await cluster.start(SERVERS);
-  await settled(cluster, SERVERS);
+  await cluster.settled(SERVERS);
   const workload = new Workload(cluster.leaderAddress, CLIENTS);
   try {
     await workload.start();
     await scenario(cluster, say);
     const healing = performance.now();
-    await settled(cluster, SERVERS);
+    await cluster.settled(SERVERS);
     await workload.stop();
     const rest = await workload.readAll();
     const healedMs = performance.now() - healing;
@@ -100,15 +98,6 @@ function pick(daemons: readonly Daemon[]): Daemon {
   const one = daemons[Math.floor(Math.random() * daemons.length)];
   if (one === undefined) throw new Error('there is nobody to harm');
   return one;
-}
-
-/** So many servers are up, hold buckets, and nothing is left to move. */
-export async function settled(cluster: LocalCluster, servers: number): Promise<void> {
-  await cluster.waitForStatus('a settled cluster', SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
-    return up.length === servers && idle && up.every(({ buckets }) => buckets > 0);
-  });
 }
 
 function pause(ms: number): Promise<void> {

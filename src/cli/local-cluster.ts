@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { ViewSource } from '../client/views.js';
+import { MemberState } from '../core/view.js';
 import type { GetStatusResponse } from '../wire/gen/kvs/v1/leader.js';
 
 const BIN = fileURLToPath(new URL('../../bin/', import.meta.url));
@@ -15,6 +16,7 @@ const POLL_SHARE = 0.02;
 const START_MS = 20_000;
 const STOP_MS = 15_000;
 const STATUS_MS = 2000;
+const SETTLE_MS = 60_000;
 const LOG_TAIL_LINES = 15;
 
 /** What a daemon writes with `--ports-file`. */
@@ -230,6 +232,15 @@ export class LocalCluster {
     }
     if (seen.status === null) throw new Error(`there is no status: ${seen.trouble}`);
     return seen.status;
+  }
+
+  /** So many servers are up, each holds buckets, and nothing is left to move. */
+  settled(servers: number, deadlineMs = SETTLE_MS): Promise<GetStatusResponse> {
+    return this.waitForStatus(`${servers} settled servers`, deadlineMs, (status) => {
+      const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
+      const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
+      return up.length === servers && idle && up.every(({ buckets }) => buckets > 0);
+    });
   }
 
   /** Runs the real `kvs-client` against this cluster. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { type Daemon, type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
-import { newCluster, settled, startCluster, temporaryDirectory } from './support.js';
+import { newCluster, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -116,7 +116,7 @@ describe('daemons', () => {
     );
     const view = ['--data-dir', dataOf(cluster.leader)];
     await new Watched('kvs-viewleader', ...ANY, ...view).refuses(/IN_USE/);
-    await settled(cluster, 2);
+    await cluster.settled(2);
   });
 
   test('a server of another cluster is refused and keeps its data', async () => {
@@ -131,7 +131,7 @@ describe('daemons', () => {
     await lost.refuses(/FOREIGN_CLUSTER.*its data is kept/);
     first?.spawn();
     await first?.ready();
-    await settled(cluster, 2);
+    await cluster.settled(2);
     expect((await cluster.client(['get', 'k'])).stdout.toString()).toBe('kept');
   });
 

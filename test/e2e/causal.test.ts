@@ -7,7 +7,7 @@ import { describe, expect, jest, test } from '@jest/globals';
 import { type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
 import { type CausalSession, connect, MemberState, Mode } from '../../src/client/index.js';
 
-import { clientOf, isRefused, settled, startCluster, temporaryDirectory } from './support.js';
+import { clientOf, isRefused, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -67,7 +67,7 @@ describe('a causal namespace', () => {
         await server.ready();
       }),
     );
-    await settled(cluster, 3);
+    await cluster.settled(3);
     for (const { listen } of others) {
       const beside = await connect({ server: listen, timeoutMs: 30_000 });
       const told = await beside.session('carts', alone.token);

@@ -7,14 +7,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Load } from '../../src/bench/load.js';
 import { type LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
 import { MemberState } from '../../src/client/index.js';
-import {
-  clientOf,
-  isRefused,
-  newCluster,
-  settled,
-  startCluster,
-  temporaryDirectory,
-} from './support.js';
+import { clientOf, isRefused, newCluster, startCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -38,7 +31,7 @@ describe('kill -9', () => {
     const directory = temporaryDirectory();
     const cluster = newCluster(directory);
     await cluster.start(3);
-    await settled(cluster, 3);
+    await cluster.settled(3);
     const client = await clientOf(cluster);
     const acknowledged = new Set<string>();
     const writers = Array.from({ length: HANDS }, async (_, writer) => {
@@ -101,7 +94,7 @@ describe('kill -9', () => {
     const { listen } = cluster.leader;
     cluster.leader.spawn(['--listen', listen]);
     await cluster.leader.ready();
-    const after = await settled(cluster, 3);
+    const after = await cluster.settled(3);
     await load.stop();
     expect(load.failures).toEqual([]);
     expect(await load.verify()).toEqual([]);
@@ -133,7 +126,7 @@ describe('a view leader that lost its disk', () => {
     rmSync(join(leader.directory, 'data'), { recursive: true });
     leader.spawn(['--listen', listen, '--recover']);
     await leader.ready();
-    const after = await settled(cluster, 3);
+    const after = await cluster.settled(3);
     await load.stop();
     expect(load.failures).toEqual([]);
     expect(await load.verify()).toEqual([]);
@@ -154,7 +147,7 @@ describe('a fourth server', () => {
     await load.fill();
     load.start(HANDS);
     await cluster.addServer();
-    const { viewChange, members } = await settled(cluster, 4);
+    const { viewChange, members } = await cluster.settled(4);
     await load.stop();
     expect(load.failures).toEqual([]);
     expect(await load.verify()).toEqual([]);
@@ -181,7 +174,7 @@ describe('a server whose disk was wiped', () => {
   test('is a new one; the old one stays down, and nothing is lost (V7)', async () => {
     const cluster = newCluster(temporaryDirectory(), ['--replace-after', '3s']);
     await cluster.start(3);
-    await settled(cluster, 3);
+    await cluster.settled(3);
     const client = await clientOf(cluster);
     load = new Load(client, 64, RECORDS, VALUE_BYTES);
     await load.fill();
@@ -193,7 +186,7 @@ describe('a server whose disk was wiped', () => {
     first.spawn();
     await first.ready();
     expect(first.ports.id).not.toBe(id);
-    const status = await settled(cluster, 3);
+    const status = await cluster.settled(3);
     expect(status.members).toHaveLength(4);
     const gone = status.members.find(({ member }) => member?.id === id);
     expect(gone?.member?.state).not.toBe(MemberState.Up);
@@ -217,7 +210,7 @@ describe('server remove', () => {
     const removed = await cluster.client(['server', 'remove', id, '-o', 'json']);
     expect(removed.stderr).toBe('');
     expect(JSON.parse(removed.stdout.toString())).toMatchObject({ id, buckets_lost: 0 });
-    await settled(cluster, 3);
+    await cluster.settled(3);
     expect(await load.verify()).toEqual([]);
   });
 
@@ -225,7 +218,7 @@ describe('server remove', () => {
     const directory = temporaryDirectory();
     const cluster = newCluster(directory, ['--min-in-sync', '1', '--replicas', '1']);
     await cluster.start(3);
-    await settled(cluster, 3);
+    await cluster.settled(3);
     const [first] = cluster.servers;
     const id = first?.ports?.id ?? '';
     await first?.kill();
@@ -235,7 +228,7 @@ describe('server remove', () => {
     expect(refused.stderr).toMatch(/DATA_LOSS.*only in-sync copy of 2\d buckets of 64.*--accept/);
     const accepted = await cluster.client(['server', 'remove', id, '--accept-data-loss']);
     expect(accepted.stdout.toString()).toMatch(/2\d buckets lost/);
-    await settled(cluster, 2);
+    await cluster.settled(2);
     const client = await clientOf(cluster);
     load = new Load(client, 64, 200, VALUE_BYTES);
     await load.fill();

@@ -8,7 +8,7 @@ import { ClassicLevel } from 'classic-level';
 import { waitFor } from '../../src/cli/local-cluster.js';
 import { bucketInPool } from '../../src/core/hash.js';
 import { encodeRecord, recordKey } from '../../src/storage/engine-rows.js';
-import { clientOf, newCluster, settled, temporaryDirectory } from './support.js';
+import { clientOf, newCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -35,7 +35,7 @@ async function withRows<T>(directory: string, use: (rows: Rows) => Promise<T>): 
 test('damaged and lost rows are copied again from another replica; other differences alarm', async () => {
   const cluster = newCluster(temporaryDirectory(), [], ['--scrub-interval', '50ms']);
   await cluster.start(3);
-  await settled(cluster, 3);
+  await cluster.settled(3);
   const client = await clientOf(cluster);
   for (const key of keys) await client.set(key, `value of ${key}`);
   const [, victim] = cluster.servers;
@@ -68,7 +68,7 @@ test('damaged and lost rows are copied again from another replica; other differe
     warnings.some((warning) => where.test(warning)),
   );
   expect(status.warnings.join()).toMatch(/hold other records at log entry \d+/);
-  await settled(cluster, 3);
+  await cluster.settled(3);
   // Nobody was ever told anything wrong, the two rows least of all.
   const records = await client.getr(keys.filter((key) => key !== forged).slice(0, 200));
   expect(records.every((record) => record !== null)).toBe(true);

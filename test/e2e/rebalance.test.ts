@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { Load } from '../../src/bench/load.js';
-import { clientOf, newCluster, settled, temporaryDirectory } from './support.js';
+import { clientOf, newCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -21,7 +21,7 @@ describe('kvs-client', () => {
     const options = ['--rebalance-rate', '256KiB', '--down-after', '15s'];
     const cluster = newCluster(temporaryDirectory(), options);
     await cluster.start(3);
-    await settled(cluster, 3);
+    await cluster.settled(3);
     const client = await clientOf(cluster);
     load = new Load(client, 64, RECORDS, 512);
     await load.fill();
@@ -46,7 +46,7 @@ describe('kvs-client', () => {
     expect(paused['waits_for']).toMatch(/paused: \d+ buckets stay/);
     expect(await told('rebalance', 'rate', '0')).toMatchObject({ rate_bytes: 0 });
     expect(await told('rebalance', 'resume')).toMatchObject({ paused: false });
-    const done = await settled(cluster, 4);
+    const done = await cluster.settled(4);
     expect(done.viewChange?.replicasMoved).toBe(48);
     // Which buckets a server gets depends on its id, which the preview cannot know.
     const records = Number(expected['records']);

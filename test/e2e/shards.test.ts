@@ -1,7 +1,7 @@
 // A cluster with the placement policy `shards`, as its operator sees it.
 import { expect, jest, test } from '@jest/globals';
 
-import { clientOf, newCluster, settled, temporaryDirectory } from './support.js';
+import { clientOf, newCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(180_000);
 
@@ -18,7 +18,7 @@ test('six servers in three shards, then two, and never four', async () => {
   const options = ['--buckets', '48', '--policy', 'shards', '--shards', '3'];
   const cluster = newCluster(temporaryDirectory(), options);
   await cluster.start(6);
-  await settled(cluster, 6);
+  await cluster.settled(6);
   const client = await clientOf(cluster);
   for (const key of keys) await client.set(key, `value of ${key}`);
   const told = async <T>(...args: string[]): Promise<T[]> => {
@@ -60,7 +60,7 @@ test('six servers in three shards, then two, and never four', async () => {
   // A seventh goes to the smallest shard, and on to the one that is named.
   const seventh = await cluster.addServer();
   const id = seventh.ports?.id ?? '';
-  await settled(cluster, 7);
+  await cluster.settled(7);
   await told('shards', 'add-member', '3', id);
   const moved = await atRest(3);
   expect(moved.map(({ members }) => members.length)).toEqual([2, 2, 3]);

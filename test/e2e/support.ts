@@ -5,10 +5,8 @@ import { join } from 'node:path';
 import { afterEach, expect } from '@jest/globals';
 
 import { type Daemon, LocalCluster, waitFor } from '../../src/cli/local-cluster.js';
-import { connect, type KvsClient, MemberState } from '../../src/client/index.js';
-import type { GetStatusResponse } from '../../src/wire/gen/kvs/v1/leader.js';
+import { connect, type KvsClient } from '../../src/client/index.js';
 
-const SETTLE_MS = 60_000;
 const undo: (() => void | Promise<void>)[] = [];
 
 afterEach(async () => {
@@ -42,18 +40,8 @@ export function newCluster(
 export async function startCluster(servers: number): Promise<LocalCluster> {
   const cluster = newCluster();
   await cluster.start(servers);
-  await settled(cluster, servers);
+  await cluster.settled(servers);
   return cluster;
-}
-
-/** So many servers are up, each holds buckets, and nothing is left to move. */
-export function settled(cluster: LocalCluster, servers: number): Promise<GetStatusResponse> {
-  return cluster.waitForStatus(`${servers} settled servers`, SETTLE_MS, (status) => {
-    const up = status.members.filter(({ member }) => member?.state === MemberState.Up);
-    const holding = up.filter(({ buckets }) => buckets > 0);
-    const idle = status.viewChange?.phase === 'idle' && status.underReplicated === 0;
-    return holding.length === servers && up.length === servers && idle;
-  });
 }
 
 /** A client of the library that is closed after the test. */

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { Load } from '../../src/bench/load.js';
-import { clientOf, newCluster, settled, temporaryDirectory } from './support.js';
+import { clientOf, newCluster, temporaryDirectory } from './support.js';
 
 jest.setTimeout(120_000);
 
@@ -19,7 +19,7 @@ describe('kvs-client view change', () => {
     const directory = temporaryDirectory();
     const cluster = newCluster(directory, ['--replicas', '2']);
     await cluster.start(4);
-    await settled(cluster, 4);
+    await cluster.settled(4);
     load = new Load(await clientOf(cluster), 64, RECORDS, 512);
     await load.fill();
     await cluster.waitForStatus('all to be counted', 20_000, ({ records }) => records === RECORDS);
@@ -77,7 +77,7 @@ describe('kvs-client view change', () => {
   test('a server is no view leader to another server', async () => {
     const cluster = newCluster();
     await cluster.start(1);
-    await settled(cluster, 1);
+    await cluster.settled(1);
     const lost = cluster.addServer(['--leader', cluster.servers[0]?.listen ?? '']);
     await expect(lost).rejects.toThrow(/NOT_LEADER.*this is a server; name its view leader/);
   });

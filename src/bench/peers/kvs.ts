@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { LocalCluster } from '../../cli/local-cluster.js';
 import { type Mix, READS as READ, UPDATES } from '../../cli/workload/mix.js';
 import { connect } from '../../client/index.js';
-import { MemberState } from '../../core/view.js';
 import { Crew } from '../crew.js';
 import { figuresOf, type Report } from '../report.js';
 import { unary, UNARY_IN_FLIGHT, UNARY_KEY } from './h2load.js';
@@ -23,7 +22,6 @@ import {
 } from './sample.js';
 
 const SERVERS = 3;
-const SETTLE_MS = 30_000;
 const SINGLE_IN_FLIGHT = 64;
 
 /** As the other load generators do it: keys without skew. */
@@ -154,11 +152,7 @@ async function onCluster(
   process.prependOnceListener('exit', end);
   try {
     await cluster.start(servers);
-    await cluster.waitForStatus('settled servers', SETTLE_MS, ({ members, viewChange }) => {
-      const up = members.filter(({ member }) => member?.state === MemberState.Up);
-      const holding = up.filter(({ buckets }) => buckets > 0);
-      return holding.length === servers && viewChange?.phase === 'idle';
-    });
+    await cluster.settled(servers);
     await measure(
       cluster.leaderAddress,
       cluster.daemons.map(({ pid }) => pid),
