@@ -1,5 +1,5 @@
 import { DedupTable } from './dedup.js';
-import { type Entry, EntryKind } from './entry.js';
+import { type Entry, EntryKind, type EntryWrite } from './entry.js';
 import type { Ballot, BucketId, ClientId, Sequence, Version } from './ids.js';
 import type { BucketMeta } from './message.js';
 import type { StateStore } from './outbox.js';
@@ -111,16 +111,16 @@ export class Bucket {
         break;
       case EntryKind.Decision:
         this.decisions.set(transactionKey(entry.client, entry.clientSequence), entry);
-        this.recordResult(
-          entry,
-          entry.transaction?.commit ?? false,
-          entry.transaction?.participants.length ?? 0,
-        );
+        this.recordOutcome(entry);
         break;
       case EntryKind.Forget:
         this.decisions.delete(transactionKey(entry.client, entry.clientSequence));
         break;
       case EntryKind.Digest:
+        break;
+      case EntryKind.Commit:
+        this.applyWrites(entry.transaction?.writes ?? [], entry.version, store);
+        this.recordOutcome(entry);
         break;
     }
   }
@@ -131,12 +131,21 @@ export class Bucket {
     this.intents.delete(key);
     const commit = entry.transaction?.commit ?? false;
     if (commit && intent?.transaction) {
-      for (const write of intent.transaction.writes) {
-        if (write.value === null) store.remove(this.id, write.key);
-        else store.put(this.id, { key: write.key, value: write.value, version: entry.version });
-      }
+      this.applyWrites(intent.transaction.writes, entry.version, store);
     }
     this.recordResult(entry, commit, intent?.transaction?.participants.length ?? 0);
+  }
+
+  private recordOutcome(entry: Entry): void {
+    const { commit = false, participants = [] } = entry.transaction ?? {};
+    this.recordResult(entry, commit, participants.length);
+  }
+
+  private applyWrites(writes: readonly EntryWrite[], version: Version, store: StateStore): void {
+    for (const { key, value } of writes) {
+      if (value === null) store.remove(this.id, key);
+      else store.put(this.id, { key, value, version });
+    }
   }
 
   private recordResult(entry: Entry, committed: boolean, participants: number): void {

@@ -20,3 +20,8 @@ export function met(condition: ConditionKind, ifVersion: Version, current: Curre
       return current.exists ? current.version === ifVersion : ifVersion === 0;
   }
 }
+
+/** Why a setr is refused, for people. */
+export function unmetVersion(current: Current, ifVersion: Version): string {
+  return `one key's version is ${current.version}, not ${ifVersion}`;
+}

@@ -10,6 +10,8 @@ export const EntryKind = {
   Forget: 6,
   /** Changes nothing: every replica digests its records as they are here. */
   Digest: 7,
+  /** A setr of this bucket's keys alone: decided and carried out by one entry. */
+  Commit: 8,
 } as const;
 
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
@@ -21,18 +23,18 @@ export interface EntryWrite {
 }
 
 /**
- * What an intent, resolve, decision or forget carries beside its (client, number), which is the
- * transaction's identity.
+ * What an intent, resolve, decision, forget or commit carries beside its (client, number), which is
+ * the transaction's identity.
  */
 export interface TransactionBody {
   readonly coordinatorBucket: BucketId;
-  /** Buckets that take part; of an intent and a decision. */
+  /** Buckets that take part; of an intent, a decision and a commit. */
   readonly participants: readonly BucketId[];
-  /** Of an intent: what to write if it commits. */
+  /** Of an intent: what to write if it commits. Of a commit: what to write. */
   readonly writes: readonly EntryWrite[];
-  /** Of a resolve and a decision. */
+  /** Of a resolve, a decision and a commit. */
   readonly commit: boolean;
-  /** Of an aborting decision: why, for people. */
+  /** Of a decision or a commit that aborts: why, for people. */
   readonly detail: string;
 }
 
@@ -58,4 +60,12 @@ export class Entry {
     readonly value: Uint8Array | null,
     readonly transaction: TransactionBody | null,
   ) {}
+}
+
+/** Roughly what an entry weighs in a message: the bytes of its values and keys. */
+export function entryBytes({ key, value, transaction }: Entry): number {
+  let bytes = key.length + (value?.length ?? 0);
+  if (transaction === null) return bytes;
+  for (const write of transaction.writes) bytes += write.key.length + (write.value?.length ?? 0);
+  return bytes;
 }

@@ -1,9 +1,9 @@
 import { transactionKey } from './bucket.js';
-import { met } from './condition.js';
+import { met, unmetVersion } from './condition.js';
 import { type Entry, EntryKind, type TransactionBody } from './entry.js';
 import { murmur3 } from './hash.js';
 import type { Host } from './host.js';
-import type { Key, Version } from './ids.js';
+import type { Version } from './ids.js';
 import { LockTable } from './lock-table.js';
 import { type Decide, DecideAck, DecisionQuery, Vote, type VoteRequest } from './message.js';
 import type { ConditionalWrite } from './operation.js';
@@ -202,8 +202,7 @@ export class Participant {
       return { code: Code.Conflict, detail: 'a write to one of the keys is under way' };
     }
     if (!this.primary.holdsLease) return 'wait';
-    const detail = `one key's version is ${current.version}, not ${write.ifVersion}`;
-    return { code: Code.ConditionNotMet, detail };
+    return { code: Code.ConditionNotMet, detail: unmetVersion(current, write.ifVersion) };
   }
 
   /**
@@ -225,15 +224,11 @@ export class Participant {
     const body: TransactionBody = {
       coordinatorBucket: message.coordinatorBucket,
       participants: message.participants,
-      writes: message.writes.map(({ key, value }) => ({ key, value: this.stored(key, value) })),
+      writes: message.writes.map((write) => this.serving.stamped(write)),
       commit: false,
       detail: '',
     };
     return this.serving.log(EntryKind.Intent, version, 0, message, '', null, body);
-  }
-
-  private stored(key: Key, value: Uint8Array | null): Uint8Array | null {
-    return value === null ? null : this.serving.expiry.stamped(key, value);
   }
 
   private voteYes(intent: Entry): void {

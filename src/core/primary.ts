@@ -1,11 +1,12 @@
 import type { Bucket } from './bucket.js';
 import { CatchUp } from './catch-up.js';
-import type { Entry } from './entry.js';
+import { type Entry, entryBytes } from './entry.js';
 import { Follower } from './follower.js';
 import type { Host } from './host.js';
 import { type Ballot, type Epoch, makeBallot, type Ordinal, type Sequence } from './ids.js';
 import type { TakeoverWait } from './lease.js';
 import { Prepare, type PrepareAck, type PrepareRefused, RefusedBecause } from './message.js';
+import type { PrepareList } from './prepare-list.js';
 import { Serving } from './serving.js';
 import { type BucketRow, isUp, learnersOf } from './view.js';
 
@@ -315,10 +316,10 @@ export class Primary {
   private messageEnd(from: Sequence): Sequence {
     const { prepared } = this.bucket;
     let to = from;
-    let size = prepared.get(from)?.value?.length ?? 0;
+    let size = sizeAt(prepared, from);
     while (to < prepared.last && to - from + 1 < MESSAGE_ENTRIES && size < MESSAGE_BYTES) {
       to += 1;
-      size += prepared.get(to)?.value?.length ?? 0;
+      size += sizeAt(prepared, to);
     }
     return to;
   }
@@ -387,4 +388,9 @@ export class Primary {
       upTo: bucket.last,
     });
   }
+}
+
+function sizeAt(prepared: PrepareList, sequence: Sequence): number {
+  const entry = prepared.get(sequence);
+  return entry === undefined ? 0 : entryBytes(entry);
 }

@@ -1,6 +1,7 @@
-import { type Current, met } from './condition.js';
+import { CommitWaits, type Waiting } from './commit-waits.js';
+import { type Current, met, unmetVersion } from './condition.js';
 import { Coordinator } from './coordinator.js';
-import { Entry, EntryKind, type TransactionBody } from './entry.js';
+import { Entry, EntryKind, type EntryWrite, type TransactionBody } from './entry.js';
 import { PendingRequests } from './pending-requests.js';
 import { bare, Expiry, unstamped } from './expiry.js';
 import type { Host } from './host.js';
@@ -9,6 +10,7 @@ import type { DedupResult } from './message.js';
 import { partResult, tooMuch } from './multi-read.js';
 import { isNamed } from './namespace.js';
 import {
+  type ConditionalWrite,
   ConditionKind,
   NO_RECORDS,
   type Operation,
@@ -18,6 +20,7 @@ import {
   type StoredRecord,
 } from './operation.js';
 import { Participant } from './participant.js';
+import { bucketOf } from './pools.js';
 import type { Primary } from './primary.js';
 import { ReadHolds } from './read-holds.js';
 import { Code, LIMITS } from './refusal.js';
@@ -33,21 +36,6 @@ interface Overlaid {
   readonly sequence: Sequence;
 }
 
-/** Someone who waits for an entry to commit: its answer, or a fact that depends on it. */
-class Waiting {
-  /** Who waits for the same entry, and came later. */
-  next: Waiting | null = null;
-  /** Of the first one: the last of them. */
-  last: Waiting = this;
-
-  constructor(
-    readonly request: number,
-    readonly operation: Operation,
-    /** Of the entry: what it wrote; or the operation is to begin anew. */
-    readonly result: Result | 'written' | 'again',
-  ) {}
-}
-
 /** Who asks for an entry that the server makes by itself. */
 const NOBODY = { client: '', clientSequence: 0, settledBelow: 0 };
 
@@ -61,7 +49,7 @@ export class Serving {
   readonly coordinator: Coordinator;
   readonly expiry: Expiry;
   private readonly overlay = new Map<Key, Overlaid>();
-  private readonly waiting = new Map<Sequence, Waiting>();
+  private readonly waits = new CommitWaits();
   /** Confirmed reads that wait, and since when. */
   private readonly confirming = new Map<number, number>();
   private readonly holds = new ReadHolds();
@@ -113,26 +101,27 @@ export class Serving {
         this.write(request, operation);
         break;
       case OperationKind.SetR:
-        if (this.admitWrite(request, operation)) this.coordinator.start(request, operation);
+        this.setr(request, operation);
         break;
     }
   }
 
   onCommitted(entry: Entry): void {
-    const overlaid = this.overlay.get(entry.key);
-    if (overlaid?.sequence === entry.sequence) this.overlay.delete(entry.key);
+    const { kind, sequence } = entry;
+    this.uncover(entry.key, sequence);
+    if (kind === EntryKind.Commit) {
+      for (const { key } of entry.transaction?.writes ?? []) this.uncover(key, sequence);
+    }
     if (entry.client !== '') this.pending.remove(entry);
-    // A resolve may delete; one count too many costs a getr another round, no more.
-    if (entry.kind === EntryKind.Delete || entry.kind === EntryKind.Resolve) this.deletes += 1;
-    if (entry.kind === EntryKind.Digest) {
+    // These may delete; one count too many costs a getr another round, no more.
+    const { Delete, Resolve, Commit } = EntryKind;
+    if (kind === Delete || kind === Resolve || kind === Commit) this.deletes += 1;
+    if (kind === EntryKind.Digest) {
       this.host.onDigestEntry(this.primary.bucket, entry.sequence);
     }
     this.participant.onCommitted(entry);
     this.coordinator.onCommitted(entry);
-    const waiting = this.waiting.get(entry.sequence);
-    if (waiting === undefined) return;
-    this.waiting.delete(entry.sequence);
-    for (let one: Waiting | null = waiting; one !== null; one = one.next) {
+    for (let one = this.waits.take(sequence); one !== null; one = one.next) {
       const { request, operation, result } = one;
       if (result === 'written') this.host.answer(request, this.written(entry));
       else if (result === 'again') this.host.route(request, operation);
@@ -162,12 +151,7 @@ export class Serving {
 
   /** The role ended: whoever waits is sent to the new primary, which knows the outcome (D4). */
   end(): void {
-    for (const first of this.waiting.values()) {
-      for (let one: Waiting | null = first; one !== null; one = one.next) {
-        this.host.reroute(one.request, one.operation);
-      }
-    }
-    this.waiting.clear();
+    for (const { request, operation } of this.waits.drain()) this.host.reroute(request, operation);
     this.coordinator.end();
   }
 
@@ -241,7 +225,7 @@ export class Serving {
     request: number,
     operation: Operation,
     records: readonly StoredRecord[],
-    result: Result | 'again',
+    result: Waiting['result'],
   ): boolean {
     const due = records.filter((record) => this.expiry.isDue(record)).map(({ key }) => key);
     if (due.length === 0) return false;
@@ -258,7 +242,7 @@ export class Serving {
     const last = Math.max(...sequences);
     // What was read has ended since.
     if (last === 0) return false;
-    this.expectCommit(last, request, operation, result);
+    this.waits.add(last, request, operation, result);
     return true;
   }
 
@@ -388,8 +372,7 @@ export class Serving {
   private write(request: number, operation: Operation): void {
     if (!this.admitWrite(request, operation) || this.blocked(request, operation)) return;
     if (this.held(operation.key)) {
-      const { id } = this.primary.bucket;
-      this.host.park(request, operation, id, Code.Unavailable, 'a getr reads the key');
+      this.awaitReader(request, operation);
       return;
     }
     if (isNamed(operation.key)) this.endWhatIsDue([operation.key]);
@@ -412,8 +395,65 @@ export class Serving {
     const entry = this.log(kind, version, previous, operation, key, value, null);
     const { sequence } = entry;
     this.overlay.set(key, { version, exists: !deletes, sequence });
-    this.expectCommit(sequence, request, operation, 'written');
+    this.waits.add(sequence, request, operation, 'written');
     if (operation.client !== '') this.pending.add(entry);
+  }
+
+  private setr(request: number, operation: Operation): void {
+    if (!this.admitWrite(request, operation)) return;
+    const { id } = this.primary.bucket;
+    const { view } = this.host;
+    const isHere = (operation.writes ?? []).every(({ key }) => bucketOf(key, view) === id);
+    if (isHere) this.commit(request, operation);
+    else this.coordinator.start(request, operation);
+  }
+
+  /**
+   * A setr of this bucket's keys alone needs no votes: one entry of the log commits all of it, or
+   * records that it was refused. It holds nothing while it waits, so it may wait for any commit.
+   */
+  private commit(request: number, operation: Operation): void {
+    const { bucket } = this.primary;
+    const asked = operation.writes ?? [];
+    if (asked.some(({ key }) => this.blocked(request, operation, key))) return;
+    if (asked.some(({ key }) => this.held(key))) {
+      this.awaitReader(request, operation);
+      return;
+    }
+    this.endWhatIsDue(asked.map(({ key }) => key));
+    const detail = this.objectionTo(asked);
+    const commit = detail === '';
+    const writes = commit ? asked.map((write) => this.stamped(write)) : [];
+    const version = bucket.version + 1;
+    const { id } = bucket;
+    const body = { coordinatorBucket: id, participants: [id], writes, commit, detail };
+    const entry = this.log(EntryKind.Commit, version, 0, operation, '', null, body);
+    const { sequence } = entry;
+    for (const { key, value } of writes) {
+      this.overlay.set(key, { version, exists: value !== null, sequence });
+    }
+    this.waits.add(sequence, request, operation, 'written');
+    this.pending.add(entry);
+  }
+
+  /** Why the writes are refused, by what the log says up to here; '': they are not. */
+  private objectionTo(writes: readonly ConditionalWrite[]): string {
+    for (const { key, condition, ifVersion } of writes) {
+      if (condition === ConditionKind.None) continue;
+      const current = this.current(key);
+      if (!met(condition, ifVersion, current)) return unmetVersion(current, ifVersion);
+    }
+    return '';
+  }
+
+  /** A write of a setr as the log has it. */
+  stamped({ key, value }: EntryWrite): EntryWrite {
+    return { key, value: value === null ? null : this.expiry.stamped(key, value) };
+  }
+
+  private awaitReader(request: number, operation: Operation): void {
+    const { id } = this.primary.bucket;
+    this.host.park(request, operation, id, Code.Unavailable, 'a getr reads the key');
   }
 
   /** Say that a condition is not met, when what it was judged by is a fact. */
@@ -421,23 +461,7 @@ export class Serving {
     if (current.sequence === 0 && this.unleased(request, operation)) return;
     const result = this.result(Code.ConditionNotMet, false, null, current.version, 0, why);
     if (current.sequence === 0) this.host.answer(request, result);
-    else this.expectCommit(current.sequence, request, operation, result);
-  }
-
-  private expectCommit(
-    sequence: Sequence,
-    request: number,
-    operation: Operation,
-    result: Waiting['result'],
-  ): void {
-    const waiting = new Waiting(request, operation, result);
-    const first = this.waiting.get(sequence);
-    if (first === undefined) {
-      this.waiting.set(sequence, waiting);
-      return;
-    }
-    first.last.next = waiting;
-    first.last = waiting;
+    else this.waits.add(current.sequence, request, operation, result);
   }
 
   /** False when the request was answered, joined to its former self, or refused. */
@@ -461,7 +485,7 @@ export class Serving {
     }
     const sequence = this.pending.find(operation.client, operation.clientSequence);
     if (sequence === undefined) return true;
-    this.expectCommit(sequence, request, operation, 'written');
+    this.waits.add(sequence, request, operation, 'written');
     return false;
   }
 
@@ -500,7 +524,12 @@ export class Serving {
   }
 
   private written(entry: Entry): Result {
-    const { kind, version, previous } = entry;
+    const { kind, version, previous, transaction } = entry;
+    if (kind === EntryKind.Commit && transaction !== null) {
+      const { commit, detail, participants } = transaction;
+      const code = commit ? Code.Ok : Code.ConditionNotMet;
+      return this.result(code, commit, null, version, 0, detail, participants.length);
+    }
     const found = kind === EntryKind.Delete && previous > 0;
     return this.result(Code.Ok, found, null, version, previous, '');
   }
@@ -512,6 +541,7 @@ export class Serving {
     version: Version,
     previous: Version,
     detail: string,
+    participants = 0,
   ): Result {
     const { host, primary } = this;
     return new Result(
@@ -526,7 +556,12 @@ export class Serving {
       detail,
       NO_RECORDS,
       false,
-      0,
+      participants,
     );
+  }
+
+  /** The entry of this sequence is committed: it covers the key no more. */
+  private uncover(key: Key, sequence: Sequence): void {
+    if (this.overlay.get(key)?.sequence === sequence) this.overlay.delete(key);
   }
 }

@@ -12,6 +12,7 @@ import {
 
 import { type CausalPull, type CausalStamps, isCausal } from '../core/causal-message.js';
 import { bytesOf } from '../core/causal-record.js';
+import { entryBytes } from '../core/entry.js';
 import type { Ordinal } from '../core/ids.js';
 import type { PeerMessage } from '../core/message.js';
 import { WireError } from '../wire/binary.js';
@@ -265,7 +266,7 @@ export function servePeer(
 /** Roughly the bytes of a message. */
 function weight(message: PeerMessage): number {
   if (message.type === 'prepare') {
-    return message.entries.reduce((sum, { value }) => sum + 100 + (value?.length ?? 0), 50);
+    return message.entries.reduce((sum, entry) => sum + 100 + entryBytes(entry), 50);
   }
   if (isCausal(message)) {
     const {

@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
 
-import { Entry, EntryKind } from '../core/entry.js';
+import { Entry, entryBytes, EntryKind } from '../core/entry.js';
 import {
   type BucketMeta,
   type PeerMessage,
@@ -68,7 +68,7 @@ function writeAck(out: HotWriter, message: PrepareAck): void {
 function writePrepare(out: HotWriter, message: Prepare): void {
   const { entries } = message;
   let guess = PREPARE_BYTES;
-  for (const { key, value } of entries) guess += ENTRY_BYTES + key.length + (value?.length ?? 0);
+  for (const entry of entries) guess += ENTRY_BYTES + entryBytes(entry);
   out.reserve(OVERHEAD_BYTES);
   const outer = out.begin(Tag.messages, guess);
   const inner = out.begin(Tag.prepare, guess);

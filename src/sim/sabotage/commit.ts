@@ -8,6 +8,7 @@ import type { Host } from '../../core/host.js';
 import { MultiReads } from '../../core/multi-read.js';
 import { type Operation, OperationKind } from '../../core/operation.js';
 import { Participant } from '../../core/participant.js';
+import { Code } from '../../core/refusal.js';
 import { Serving } from '../../core/serving.js';
 import { replace, wrap } from './patch.js';
 import type { Sabotage } from './sabotage.js';
@@ -88,6 +89,38 @@ export const COMMIT: readonly Sabotage[] = [
       wrap(Serving.prototype, 'blocked', (original, _self, args) => {
         return (args[1] as Operation).kind === OperationKind.GetR ? false : original(...args);
       }),
+  },
+  {
+    name: 'commit-by-halves',
+    breaks: 'D3: a commit is carried out in part',
+    install: () =>
+      wrap(Bucket.prototype, 'applyWrites', (original, _self, [writes, ...rest]) => {
+        const all = writes as readonly unknown[];
+        return original(all.slice(0, Math.ceil(all.length / 2)), ...rest);
+      }),
+  },
+  {
+    name: 'commit-past-locks',
+    breaks: 'D3: a commit of one bucket does not wait for another that holds one of its keys',
+    install: () =>
+      wrap(Serving.prototype, 'blocked', (original, _self, args) => {
+        return (args[1] as Operation).kind === OperationKind.SetR ? false : original(...args);
+      }),
+  },
+  {
+    name: 'commit-unrecorded',
+    breaks: 'D3: a commit of one bucket is refused by what may never be committed, and leaves no trace',
+    install: () =>
+      wrap<{ host: Host; objectionTo(writes: unknown): string }>(
+        Serving.prototype,
+        'commit',
+        (original, self, args) => {
+          const [request, operation] = args as [number, Operation];
+          const why = self.objectionTo(operation.writes);
+          if (why === '') original(...args);
+          else self.host.refuse(request, 0, Code.ConditionNotMet, why);
+        },
+      ),
   },
   {
     name: 'judge-committed-only',

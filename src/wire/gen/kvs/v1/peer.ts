@@ -35,6 +35,8 @@ export enum EntryKind {
   ENTRY_KIND_FORGET = 6,
   /** ENTRY_KIND_DIGEST - Changes nothing: every replica digests its records as they are here. */
   ENTRY_KIND_DIGEST = 7,
+  /** ENTRY_KIND_COMMIT - A setr of this bucket's keys alone: decided and carried out by one entry. */
+  ENTRY_KIND_COMMIT = 8,
 }
 
 export function entryKindFromJSON(object: any): EntryKind {
@@ -63,6 +65,9 @@ export function entryKindFromJSON(object: any): EntryKind {
     case 7:
     case "ENTRY_KIND_DIGEST":
       return EntryKind.ENTRY_KIND_DIGEST;
+    case 8:
+    case "ENTRY_KIND_COMMIT":
+      return EntryKind.ENTRY_KIND_COMMIT;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum EntryKind");
   }
@@ -86,6 +91,8 @@ export function entryKindToJSON(object: EntryKind): string {
       return "ENTRY_KIND_FORGET";
     case EntryKind.ENTRY_KIND_DIGEST:
       return "ENTRY_KIND_DIGEST";
+    case EntryKind.ENTRY_KIND_COMMIT:
+      return "ENTRY_KIND_COMMIT";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum EntryKind");
   }
@@ -160,7 +167,7 @@ export interface EntryWrite {
   delete: boolean;
 }
 
-/** Of an intent, resolve, decision or forget. */
+/** Of an intent, resolve, decision, forget or commit. */
 export interface TransactionBody {
   coordinatorBucket: number;
   participants: number[];
