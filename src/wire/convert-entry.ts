@@ -22,13 +22,17 @@ export function entryToWire(entry: Entry): wire.Entry {
   };
 }
 
-/** Kinds that carry no transaction body. */
 const WITHOUT_BODY = new Set<number>([
   EntryKind.Set,
   EntryKind.Delete,
   EntryKind.Forget,
   EntryKind.Digest,
 ]);
+
+/** Whether an entry of this kind has a transaction body. */
+export function carriesBody(kind: number): boolean {
+  return KINDS.has(kind) && !WITHOUT_BODY.has(kind);
+}
 
 export function entryFromWire(entry: wire.Entry): Entry {
   if (!KINDS.has(entry.kind)) throw new WireError(`unknown entry kind ${entry.kind}`);
@@ -49,7 +53,7 @@ export function entryFromWire(entry: wire.Entry): Entry {
   );
 }
 
-export function bodyToWire(body: TransactionBody): wire.TransactionBody {
+function bodyToWire(body: TransactionBody): wire.TransactionBody {
   return {
     coordinatorBucket: body.coordinatorBucket,
     participants: [...body.participants],

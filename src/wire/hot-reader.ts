@@ -47,6 +47,14 @@ export class HotReader {
     return text;
   }
 
+  /** For people. */
+  text(): string {
+    const end = this.lengthEnd();
+    const text = this.buffer.toString('utf8', this.at, end);
+    this.at = end;
+    return text;
+  }
+
   /** Bytes of their own: a value must not keep the frame in memory that it came in. */
   bytes(): Buffer {
     const end = this.lengthEnd();

@@ -47,6 +47,14 @@ export class HotWriter {
     if (value) this.number(tag, 1);
   }
 
+  /** Whole numbers in one field; none are left out. */
+  packed(tag: number, values: readonly number[]): void {
+    if (values.length === 0) return;
+    const start = this.begin(tag, values.length);
+    for (const value of values) this.varint(value);
+    this.end(start, values.length);
+  }
+
   /** A string of characters 0–255, one byte each; '' is left out. */
   binary(tag: number, text: string): void {
     const { length } = text;

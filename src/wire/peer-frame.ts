@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
 
-import { Entry, entryBytes, EntryKind } from '../core/entry.js';
+import { Entry, entryBytes, EntryKind, type TransactionBody } from '../core/entry.js';
 import {
   type BucketMeta,
   type PeerMessage,
@@ -10,16 +10,17 @@ import {
 } from '../core/message.js';
 import type { StoredRecord } from '../core/operation.js';
 import { decoded, WireError } from './binary.js';
-import { bodyToWire, entryFromWire, metaFromWire, metaToWire } from './convert-entry.js';
+import { carriesBody, entryFromWire, metaFromWire, metaToWire } from './convert-entry.js';
 import { checkState, peerMessageFromWire, peerMessageToWire } from './convert-peer.js';
 import * as wire from './gen/kvs/v1/peer.js';
 import { HotReader } from './hot-reader.js';
 import type { HotWriter } from './hot-writer.js';
+import { readTransaction, writeTransaction } from './transaction-frame.js';
 
 /**
  * The messages of a `SendRequest` straight between bytes and core types, as declared in
- * `proto/kvs/v1/peer.proto`: prepares of plain entries, their acknowledgements and the records of
- * snapshots are written and read here, everything else by the generated code.
+ * `proto/kvs/v1/peer.proto`: prepares, their acknowledgements and the records of snapshots are
+ * written and read here, everything else by the generated code.
  */
 
 /** Tags: field number times eight, plus the wire type (0 a number, 2 bytes). */
@@ -31,6 +32,7 @@ const Tag = {
   snapshotChunk: 66,
   records: 50,
   meta: 58,
+  transaction: 90,
 } as const;
 /** Most that the fields other than key and value take. */
 const OVERHEAD_BYTES = 160;
@@ -99,11 +101,7 @@ function writeEntry(out: HotWriter, entry: Entry): void {
   out.number(64, entry.settledBelow);
   out.binary(74, key);
   out.bytes(82, value);
-  if (entry.transaction !== null) {
-    const body = wire.TransactionBody.encode(bodyToWire(entry.transaction)).finish();
-    out.reserve(OVERHEAD_BYTES + body.length);
-    out.message(90, body);
-  }
+  if (entry.transaction !== null) writeTransaction(out, Tag.transaction, entry.transaction);
   out.number(96, entry.previous);
   out.end(start, guess);
 }
@@ -280,6 +278,7 @@ function readEntry(input: HotReader): Entry {
   let settledBelow = 0;
   let key = '';
   let value: Uint8Array = EMPTY_VALUE;
+  let transaction: TransactionBody | null = null;
   let isPlain = true;
   while (input.at < end && isPlain) {
     switch (input.varint()) {
@@ -313,6 +312,15 @@ function readEntry(input: HotReader): Entry {
       case 82:
         value = input.bytes();
         break;
+      case Tag.transaction: {
+        // Of several the fields are merged: a case for the generated code.
+        if (transaction !== null) isPlain = false;
+        input.end = input.lengthEnd();
+        transaction = readTransaction(input);
+        input.end = end;
+        if (transaction === null) isPlain = false;
+        break;
+      }
       case 96:
         previous = input.varint();
         break;
@@ -320,12 +328,13 @@ function readEntry(input: HotReader): Entry {
         isPlain = false;
     }
   }
-  if (!isPlain || (kind !== EntryKind.Set && kind !== EntryKind.Delete)) {
+  const isWrite = kind === EntryKind.Set || kind === EntryKind.Delete;
+  if (!isPlain || !(transaction === null ? isWrite : carriesBody(kind))) {
     input.at = end;
     return entryFromWire(decoded(wire.Entry, input.buffer.subarray(start, end)));
   }
   return new Entry(
-    kind,
+    kind as EntryKind,
     sequence,
     ballot,
     version,
@@ -336,7 +345,7 @@ function readEntry(input: HotReader): Entry {
     settledBelow,
     key,
     kind === EntryKind.Set ? value : null,
-    null,
+    transaction,
   );
 }
 

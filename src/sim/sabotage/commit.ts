@@ -109,7 +109,8 @@ export const COMMIT: readonly Sabotage[] = [
   },
   {
     name: 'commit-unrecorded',
-    breaks: 'D3: a commit of one bucket is refused by what may never be committed, and leaves no trace',
+    breaks:
+      'D3: a commit of one bucket is refused by what may never be committed, and leaves no trace',
     install: () =>
       wrap<{ host: Host; objectionTo(writes: unknown): string }>(
         Serving.prototype,
