@@ -18,6 +18,8 @@ export type Task =
       /** In flight in this process. */
       readonly concurrency: number;
       readonly batch: number;
+      /** A batch is one setr. */
+      readonly commits: boolean;
       readonly warmMs: number;
       readonly forMs: number;
       readonly process: readonly [index: number, count: number];
@@ -52,7 +54,7 @@ async function carryOut(task: Task): Promise<Report | null> {
 }
 
 async function load(task: Task & { type: 'run' }): Promise<Report> {
-  const { servers, mix, records, concurrency, batch, warmMs, forMs } = task;
+  const { servers, mix, records, concurrency, batch, commits, warmMs, forMs } = task;
   const workload = new Workload({ mix, records, process: task.process });
   let serverCpuMs = 0;
   let clientCpuMs = 0;
@@ -62,7 +64,8 @@ async function load(task: Task & { type: 'run' }): Promise<Report> {
     clientCpuMs += (sign * (user + system)) / 1000;
     serverCpuMs += sign * cpuMs(servers);
   };
-  const outcome = await run(clients, workload, { concurrency, batch, warmMs, forMs, onEdge });
+  const options = { concurrency, batch, commits, warmMs, forMs, onEdge };
+  const outcome = await run(clients, workload, options);
   const { seconds, reads, writes, errors, firstError } = outcome;
   return {
     seconds,

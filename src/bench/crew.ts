@@ -15,6 +15,8 @@ export interface CrewPoint {
   readonly concurrency: number;
   /** Operations that are begun in one turn of the event loop, as one. Default 1. */
   readonly batch?: number;
+  /** A batch is one setr. */
+  readonly commits?: boolean;
   readonly warmMs: number;
   readonly forMs: number;
 }
@@ -48,13 +50,14 @@ export class Crew {
     await ask(this.members[0]!, { type: 'load', mix, records });
   }
 
-  async run({ concurrency, batch = 1, ...point }: CrewPoint): Promise<Report[]> {
+  async run({ concurrency, batch = 1, commits = false, ...point }: CrewPoint): Promise<Report[]> {
     const count = this.members.length;
     const reports = await this.all((index) => ({
       type: 'run',
       ...point,
       concurrency: concurrency / count,
       batch,
+      commits,
       process: [index, count],
       servers: index === 0 ? this.servers : [],
     }));

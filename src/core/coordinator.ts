@@ -280,7 +280,7 @@ export class Coordinator {
     const { commit, code, detail, version, participants } = transaction;
     return new Result(
       commit ? Code.Ok : code,
-      commit,
+      false,
       null,
       version,
       0,

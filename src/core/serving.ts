@@ -528,7 +528,7 @@ export class Serving {
     if (kind === EntryKind.Commit && transaction !== null) {
       const { commit, detail, participants } = transaction;
       const code = commit ? Code.Ok : Code.ConditionNotMet;
-      return this.result(code, commit, null, version, 0, detail, participants.length);
+      return this.result(code, false, null, version, 0, detail, participants.length);
     }
     const found = kind === EntryKind.Delete && previous > 0;
     return this.result(Code.Ok, found, null, version, previous, '');

@@ -194,6 +194,11 @@ function memory() {
         values.set(key, { value, version: version + 1 });
         return WRITTEN;
       }),
+    setr: (writes: readonly { key: string; value: Uint8Array }[]) =>
+      turn('setr', () => {
+        for (const { key, value } of writes) values.set(key, { value, version: 1 });
+        return { ...WRITTEN, txid: '', participants: 1 };
+      }),
     delete: (key: string) => turn('delete', () => ({ deleted: values.delete(key), ...WRITTEN })),
     async *export(prefix: string) {
       await turn('export', () => undefined);
@@ -232,6 +237,17 @@ describe('a run', () => {
     const outcome = await run([store], workload, { concurrency: 2, batch: 64, forMs: 50 });
     expect(state.most).toBe(128);
     expect(outcome.writes.count % 64).toBe(0);
+  });
+
+  test('a batch can be one setr, of as many different keys', async () => {
+    const { state, store } = memory();
+    const workload = new Workload({ mix: UPDATES, records: 64, random: random(3) });
+    const options = { concurrency: 2, batch: 64, commits: true, forMs: 50 };
+    const outcome = await run([store], workload, options);
+    expect(new Set(state.calls)).toEqual(new Set(['setr']));
+    expect(state.values.size).toBe(64);
+    expect(outcome.writes.count % 64).toBe(0);
+    expect(outcome.errors).toBe(0);
   });
 
   test('f: a read-modify-write loses no other', async () => {

@@ -171,6 +171,17 @@ describe('setr', () => {
     expect(first?.version).toBeLessThan(second?.version ?? 0);
   });
 
+  test('one of a single bucket waits for a commit that holds one of its keys', () => {
+    const cluster = two();
+    resolving(cluster, [write('a'), write('b')]);
+    const within = cluster.submit(2, cluster.setr([write('b'), write('key-0')]));
+    cluster.settle();
+    expect(cluster.results.has(within)).toBe(false);
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    expect(cluster.results.get(within)).toMatchObject({ code: Code.Ok, participants: 1 });
+  });
+
   test('a damaged record that a vote meets after it waited is noted, and nothing ends (D7)', () => {
     const cluster = two();
     resolving(cluster, [write('a'), write('b')]);

@@ -45,7 +45,7 @@ export async function measureKvs(options: RoundOptions, withUnary: boolean): Pro
         emit('kvs', 'read', concurrency, figuresOf(reads));
       }
       if (withUnary) emit('kvs', 'unaryRead', UNARY_IN_FLIGHT, await measureUnary('read'));
-      await measureWrites(crew, 'kvs', options);
+      await measureWrites(crew, 'kvs', options, false);
     } finally {
       await crew.stop();
     }
@@ -68,24 +68,26 @@ export async function measureOnePrimary(options: RoundOptions): Promise<void> {
     const crew = await loadedCrew(leader, pids);
     try {
       await warm(crew, WRITES, FIRST_WARM.writes);
-      await measureWrites(crew, ONE_PRIMARY, options);
+      await measureWrites(crew, ONE_PRIMARY, options, true);
     } finally {
       await crew.stop();
     }
   });
 }
 
-/** With as many in flight as the other systems have, then in batches. */
+/** With as many in flight as the other systems have, then in batches. `commits`: each is a setr. */
 async function measureWrites(
   crew: Crew,
   system: SystemName,
   { seconds, emit }: RoundOptions,
+  commits: boolean,
 ): Promise<void> {
   const point = { ...pointOf(seconds), mix: WRITES };
   for (const concurrency of IN_FLIGHT) {
     emit(system, 'write', concurrency, figuresOf(await crew.run({ ...point, concurrency })));
   }
-  const inBatches = await crew.run({ ...point, concurrency: BATCHES_IN_FLIGHT, batch: BATCH });
+  const batches = { concurrency: BATCHES_IN_FLIGHT, batch: BATCH, commits };
+  const inBatches = await crew.run({ ...point, ...batches });
   emit(system, 'batch', BATCHES_IN_FLIGHT * BATCH, figuresOf(inBatches));
 }
 

@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly rate?: number;
   /** Operations that a hand begins in one turn of the event loop, as one. Default 1. */
   readonly batch?: number;
+  /** A batch is one setr. */
+  readonly commits?: boolean;
   readonly interrupted?: AbortSignal;
   /** Called when counting begins and when it ends. */
   readonly onEdge?: (edge: 'begin' | 'end') => void;
@@ -134,6 +136,7 @@ class Runner {
 
   /** All of one kind, so that the latency is of that kind. */
   private many(kind: Kind, store: Store): Promise<unknown> {
+    if (this.options.commits === true) return this.workload.commit(store, this.batch);
     const begun = Array.from({ length: this.batch }, () => this.workload.begin(kind, store));
     return Promise.all(begun);
   }

@@ -5,7 +5,7 @@ import { type Distribution, Latest, type Random } from './distribution.js';
 import { distributionOf, Kind, type Mix } from './mix.js';
 
 /** What is loaded: the library's client, or something in its place. */
-export type Store = Pick<KvsClient, 'get' | 'set' | 'delete' | 'export'>;
+export type Store = Pick<KvsClient, 'get' | 'set' | 'setr' | 'delete' | 'export'>;
 
 export interface WorkloadOptions {
   readonly mix: Mix;
@@ -103,6 +103,13 @@ export class Workload {
       case Kind.Scan:
         return this.scan(store, this.nextKey());
     }
+  }
+
+  /** One setr of so many different keys. */
+  commit(store: Store, count: number): Promise<unknown> {
+    const keys = new Set<string>();
+    while (keys.size < count) keys.add(this.nextKey());
+    return store.setr(Array.from(keys, (key) => ({ key, value: this.value() })));
   }
 
   private nextKey(): string {
