@@ -290,10 +290,10 @@ describe('frames by hand are written as the generated code writes them', () => {
       });
       const writes = [1, 2].map(() => ({ key, value }));
       const participants = Array.from({ length: size % 200 }, () => 2 ** 32 - 1);
-      const body = { coordinatorBucket: 1, participants, writes, commit: true, detail: key };
+      const commit = { coordinatorBucket: 1, participants, writes, commit: true, detail: key };
       const numbers = [4, MOST, MOST, MOST, MOST] as const;
       const { Commit } = EntryKind;
-      list.push(new Entry(Commit, ...numbers, CLIENT, MOST, MOST, '', null, body));
+      list.push(new Entry(Commit, ...numbers, CLIENT, MOST, MOST, '', null, commit));
       const made = new Prepare(1, MOST, 0, MOST, MOST, true, list);
       writePeerMessage(out, made);
       expect(out.take().equals(sendOf([made]))).toBe(true);
