@@ -1,5 +1,6 @@
 import type { LocalCluster } from '../cli/local-cluster.js';
 import type { KvsClient } from '../client/index.js';
+import { bucketInPool } from '../core/hash.js';
 import { quantile } from './load.js';
 
 const SERVERS = 3;
@@ -11,14 +12,19 @@ const FRESH_KEYS = 5000;
 interface Crowd {
   readonly atOnce: number;
   readonly keys: number;
+  /** All keys are in one bucket: the commit needs no votes. */
+  readonly together?: boolean;
 }
 
 const CROWDS: readonly Crowd[] = [
   { atOnce: 1, keys: FRESH_KEYS },
+  { atOnce: 1, keys: FRESH_KEYS, together: true },
   { atOnce: 1, keys: 2 },
   { atOnce: 16, keys: 1000 },
+  { atOnce: 16, keys: 1000, together: true },
   { atOnce: 16, keys: 20 },
   { atOnce: 64, keys: 4 },
+  { atOnce: 64, keys: 4, together: true },
 ];
 
 /**
@@ -35,12 +41,14 @@ export async function measureCommits(
   await cluster.settled(SERVERS);
   const client = await connect(cluster.leaderAddress);
   try {
+    const { parameters } = await client.view();
+    const names = CROWDS.map((crowd) => namesOf(crowd, parameters));
     // The first turn warms up.
     for (let turn = 0; turn <= TURNS; turn += 1) {
       if (turn > 0) say(`turn ${turn} of ${TURNS}, ${seconds} s each`);
-      for (const crowd of CROWDS) {
+      for (const [index, crowd] of CROWDS.entries()) {
         const beganMs = performance.now();
-        const latencies = await commitsOf(client, crowd, seconds * 1000);
+        const latencies = await commitsOf(client, crowd, names[index]!, seconds * 1000);
         if (turn > 0) say(`  ${described(crowd, latencies, performance.now() - beganMs)}`);
       }
     }
@@ -49,9 +57,22 @@ export async function measureCommits(
   }
 }
 
+function namesOf(
+  { keys, together = false }: Crowd,
+  pool: Parameters<typeof bucketInPool>[1],
+): string[] {
+  const names: string[] = [];
+  for (let number = 0; names.length < keys; number += 1) {
+    const name = `${keys}/${number}`;
+    if (!together || bucketInPool(name, pool) === 0) names.push(name);
+  }
+  return names;
+}
+
 async function commitsOf(
   client: KvsClient,
   { atOnce, keys }: Crowd,
+  names: readonly string[],
   forMs: number,
 ): Promise<number[]> {
   const latencies: number[] = [];
@@ -63,9 +84,7 @@ async function commitsOf(
       const first = atOnce === 1 ? next : Math.floor(Math.random() * keys);
       const second = atOnce === 1 ? next + 1 : first + 1 + Math.floor(Math.random() * (keys - 1));
       next += 2;
-      await client.setr(
-        [first, second].map((key) => ({ key: `${keys}/${key % keys}`, value: VALUE })),
-      );
+      await client.setr([first, second].map((key) => ({ key: names[key % keys]!, value: VALUE })));
       latencies.push(performance.now() - beganMs);
     }
   };
@@ -73,8 +92,13 @@ async function commitsOf(
   return latencies;
 }
 
-function described({ atOnce, keys }: Crowd, latencies: readonly number[], tookMs: number): string {
+function described(
+  { atOnce, keys, together }: Crowd,
+  latencies: readonly number[],
+  tookMs: number,
+): string {
   const [p50, p99] = [0.5, 0.99].map((share) => quantile(latencies, share).toFixed(1));
   const rate = ((latencies.length / tookMs) * 1000).toFixed(0);
-  return `${atOnce} at once over ${keys} keys: ${rate} a second, p50 ${p50} ms, p99 ${p99} ms`;
+  const where = together === true ? ' of one bucket' : '';
+  return `${atOnce} at once over ${keys} keys${where}: ${rate} a second, p50 ${p50} ms, p99 ${p99} ms`;
 }
