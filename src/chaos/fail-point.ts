@@ -34,7 +34,8 @@ prototype.decide = function (transaction, commit) {
 
 /** The decision is on every replica; neither the client nor a participant has heard of it. */
 prototype.onCommitted = function (entry: Entry) {
-  if (entry.kind === EntryKind.Decision && entry.transaction?.commit === true) {
+  const { commit = false, participants = [] } = entry.transaction ?? {};
+  if (entry.kind === EntryKind.Commit && commit && participants.length > 1) {
     dieAt('after-decision');
   }
   onCommitted.call(this, entry);

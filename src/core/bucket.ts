@@ -1,5 +1,5 @@
 import { DedupTable } from './dedup.js';
-import { type Entry, EntryKind, type EntryWrite } from './entry.js';
+import { type Entry, EntryKind, type EntryWrite, withoutWrites } from './entry.js';
 import type { Ballot, BucketId, ClientId, Sequence, Version } from './ids.js';
 import type { BucketMeta } from './message.js';
 import type { StateStore } from './outbox.js';
@@ -120,6 +120,10 @@ export class Bucket {
         break;
       case EntryKind.Commit:
         this.applyWrites(entry.transaction?.writes ?? [], entry.version, store);
+        if ((entry.transaction?.participants.length ?? 0) > 1) {
+          const key = transactionKey(entry.client, entry.clientSequence);
+          this.decisions.set(key, withoutWrites(entry));
+        }
         this.recordOutcome(entry);
         break;
     }

@@ -142,11 +142,12 @@ export class Coordinator {
   }
 
   onCommitted(entry: Entry): void {
-    if (entry.kind !== EntryKind.Decision && entry.kind !== EntryKind.Forget) return;
+    const { Decision, Commit, Forget } = EntryKind;
+    if (entry.kind !== Decision && entry.kind !== Commit && entry.kind !== Forget) return;
     const key = transactionKey(entry.client, entry.clientSequence);
     const transaction = this.transactions.get(key);
     if (transaction === undefined) return;
-    if (entry.kind === EntryKind.Forget) {
+    if (entry.kind === Forget) {
       this.transactions.delete(key);
       return;
     }
@@ -156,6 +157,11 @@ export class Coordinator {
     }
     transaction.requests.length = 0;
     this.tell(transaction);
+  }
+
+  /** Whether a vote still counts. */
+  isVoting(transaction: string): boolean {
+    return this.transactions.get(transaction)?.phase === 'voting';
   }
 
   get quiet(): boolean {
@@ -255,9 +261,12 @@ export class Coordinator {
     transaction.phase = 'deciding';
     transaction.commit = commit;
     transaction.version = Math.max(transaction.version, bucket.version + 1);
-    const { participants, version, detail } = transaction;
-    const body = { coordinatorBucket: bucket.id, participants, writes: [], commit, detail };
-    this.serving.log(EntryKind.Decision, version, 0, transaction.id, '', null, body);
+    const { participants, version, detail, id } = transaction;
+    const claimed = this.serving.participant.claimed(transactionKey(id.client, id.clientSequence));
+    const writes = commit ? claimed : [];
+    const kind = commit ? EntryKind.Commit : EntryKind.Decision;
+    const body = { coordinatorBucket: bucket.id, participants, writes, commit, detail };
+    this.serving.log(kind, version, 0, id, '', null, body);
   }
 
   private tell(transaction: Transaction): void {

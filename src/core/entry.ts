@@ -10,7 +10,10 @@ export const EntryKind = {
   Forget: 6,
   /** Changes nothing: every replica digests its records as they are here. */
   Digest: 7,
-  /** A setr of this bucket's keys alone: decided and carried out by one entry. */
+  /**
+   * A decision to commit that carries out what is written in this bucket. One of this bucket alone
+   * may also be a refusal.
+   */
   Commit: 8,
 } as const;
 
@@ -30,7 +33,7 @@ export interface TransactionBody {
   readonly coordinatorBucket: BucketId;
   /** Buckets that take part; of an intent, a decision and a commit. */
   readonly participants: readonly BucketId[];
-  /** Of an intent: what to write if it commits. Of a commit: what to write. */
+  /** Of an intent: what to write if it commits. Of a commit: what it writes in its own bucket. */
   readonly writes: readonly EntryWrite[];
   /** Of a resolve, a decision and a commit. */
   readonly commit: boolean;
@@ -68,4 +71,23 @@ export function entryBytes({ key, value, transaction }: Entry): number {
   if (transaction === null) return bytes;
   for (const write of transaction.writes) bytes += write.key.length + (write.value?.length ?? 0);
   return bytes;
+}
+
+/** What is to be remembered of a commit whose writes are carried out. */
+export function withoutWrites(entry: Entry): Entry {
+  const { transaction } = entry;
+  return new Entry(
+    entry.kind,
+    entry.sequence,
+    entry.ballot,
+    entry.version,
+    entry.previous,
+    entry.atMs,
+    entry.client,
+    entry.clientSequence,
+    entry.settledBelow,
+    entry.key,
+    entry.value,
+    transaction === null ? null : { ...transaction, writes: [] },
+  );
 }

@@ -1,4 +1,4 @@
-import type { Entry } from './entry.js';
+import type { EntryWrite } from './entry.js';
 import type { Key } from './ids.js';
 
 /** Keys held by transactions whose decision is not known yet. At most one holder a key. */
@@ -9,15 +9,13 @@ export class LockTable {
     return this.holders.get(key);
   }
 
-  /** Lock what the intent writes for its transaction. */
-  lock(intent: Entry, transaction: string): void {
-    for (const write of intent.transaction?.writes ?? []) {
-      this.holders.set(write.key, transaction);
-    }
+  /** Lock what a transaction writes. */
+  lock(writes: readonly EntryWrite[], transaction: string): void {
+    for (const { key } of writes) this.holders.set(key, transaction);
   }
 
-  release(intent: Entry, transaction: string): void {
-    for (const { key } of intent.transaction?.writes ?? []) {
+  release(writes: readonly EntryWrite[], transaction: string): void {
+    for (const { key } of writes) {
       if (this.holders.get(key) === transaction) this.holders.delete(key);
     }
   }

@@ -1,6 +1,6 @@
 import { transactionKey } from './bucket.js';
 import { met, unmetVersion } from './condition.js';
-import { type Entry, EntryKind, type TransactionBody } from './entry.js';
+import { type Entry, EntryKind, type EntryWrite, type TransactionBody } from './entry.js';
 import { murmur3 } from './hash.js';
 import type { Host } from './host.js';
 import type { Version } from './ids.js';
@@ -13,6 +13,12 @@ import type { Serving } from './serving.js';
 
 /** Votes that may wait in one bucket (U3). Others are asked for again by their coordinators. */
 const MOST_WAITING = 128;
+
+/** What a transaction that this bucket coordinates writes here; its decision will carry it out. */
+interface Claim {
+  readonly writes: readonly EntryWrite[];
+  decided: boolean;
+}
 
 /** One transaction whose intent is in this bucket's log. */
 interface Held {
@@ -31,10 +37,14 @@ interface Held {
  * bucket can say how it ends, and the participant asks it when nobody tells. The participant is a
  * replicated bucket, so its word survives its crash (Gray & Lamport, Consensus on Transaction
  * Commit, §5: two-phase commit over replicated participants does not block).
+ *
+ * Where the bucket is the coordinator's own it logs no intent: no decision of another server can
+ * follow its yes, so a lock that goes with the role is enough.
  */
 export class Participant {
   readonly locks = new LockTable();
   private readonly held = new Map<string, Held>();
+  private readonly claims = new Map<string, Claim>();
   /**
    * Votes that cannot be given now but may be soon. Each is also open at its coordinator, which
    * asks again, and says so when it gives up.
@@ -56,7 +66,7 @@ export class Participant {
         continue;
       }
       this.hold(key, intent, true);
-      this.locks.lock(intent, key);
+      this.locks.lock(writesOf(intent), key);
       this.hasten(key);
     }
   }
@@ -74,6 +84,9 @@ export class Participant {
       return;
     }
     if (primary.bucket.dedup.lookup(client, clientSequence) !== 'new') return;
+    const isOurs = message.coordinatorBucket === primary.bucket.id;
+    // Voted already, or decided meanwhile.
+    if (isOurs && (this.claims.has(key) || !this.serving.coordinator.isVoting(key))) return;
     const no = this.objection(message, key);
     if (no === 'wait') {
       if (this.waiting.size < MOST_WAITING) this.waiting.set(key, message);
@@ -83,9 +96,20 @@ export class Participant {
       this.vote(message, false, 0, no.code, no.detail);
       return;
     }
-    const intent = this.logIntent(message);
-    this.hold(key, intent, false);
-    this.locks.lock(intent, key);
+    const writes = message.writes.map((write) => this.serving.stamped(write));
+    this.locks.lock(writes, key);
+    if (isOurs) {
+      this.claims.set(key, { writes, decided: false });
+      this.vote(message, true, primary.bucket.version + 1, Code.Ok, '');
+    } else this.hold(key, this.logIntent(message, writes), false);
+  }
+
+  /** The transaction that this bucket coordinates is decided: what it writes here, if it votes yes. */
+  claimed(transaction: string): readonly EntryWrite[] {
+    const claim = this.claims.get(transaction);
+    if (claim === undefined) return [];
+    claim.decided = true;
+    return claim.writes;
   }
 
   onDecide(message: Decide): void {
@@ -106,8 +130,11 @@ export class Participant {
   }
 
   onCommitted(entry: Entry): void {
-    if (entry.kind !== EntryKind.Intent && entry.kind !== EntryKind.Resolve) return;
+    const { kind } = entry;
+    if (kind === EntryKind.Set || kind === EntryKind.Delete) return;
     const key = transactionKey(entry.client, entry.clientSequence);
+    if (kind === EntryKind.Decision || kind === EntryKind.Commit) this.endClaim(key);
+    if (kind !== EntryKind.Intent && kind !== EntryKind.Resolve) return;
     const held = this.held.get(key);
     if (held === undefined) return;
     if (entry.kind === EntryKind.Intent) {
@@ -117,13 +144,25 @@ export class Participant {
       return;
     }
     this.held.delete(key);
-    this.locks.release(held.intent, key);
+    this.locks.release(writesOf(held.intent), key);
     this.confirm({
       client: entry.client,
       clientSequence: entry.clientSequence,
       coordinatorBucket: entry.transaction?.coordinatorBucket ?? 0,
     });
-    // Single operations first: a row of commits would keep them waiting.
+    this.letOthers();
+  }
+
+  private endClaim(key: string): void {
+    const claim = this.claims.get(key);
+    if (claim === undefined) return;
+    this.claims.delete(key);
+    this.locks.release(claim.writes, key);
+    this.letOthers();
+  }
+
+  /** Some keys are free. Single operations first: a row of commits would keep them waiting. */
+  private letOthers(): void {
     this.host.resubmit(this.primary.bucket.id);
     this.judgeAgain();
   }
@@ -212,19 +251,19 @@ export class Participant {
    */
   private mayWaitFor(holder: string, transaction: string): boolean {
     const decided = this.held.get(holder)?.decided ?? null;
-    if (decided !== null) return true;
+    if (decided !== null || this.claims.get(holder)?.decided === true) return true;
     if (lotOf(transaction) <= lotOf(holder)) return false;
     // Its coordinator may be gone.
     this.hasten(holder);
     return true;
   }
 
-  private logIntent(message: VoteRequest): Entry {
+  private logIntent(message: VoteRequest, writes: readonly EntryWrite[]): Entry {
     const version = this.primary.bucket.version + 1;
     const body: TransactionBody = {
       coordinatorBucket: message.coordinatorBucket,
       participants: message.participants,
-      writes: message.writes.map((write) => this.serving.stamped(write)),
+      writes,
       commit: false,
       detail: '',
     };
@@ -259,6 +298,10 @@ export class Participant {
       new DecideAck(client, clientSequence, coordinatorBucket, id),
     );
   }
+}
+
+function writesOf(intent: Entry): readonly EntryWrite[] {
+  return intent.transaction?.writes ?? [];
 }
 
 function lotOf(transaction: string): number {

@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { NO_CONTEXT } from '../../src/core/causal-record.js';
 import { EntryKind } from '../../src/core/entry.js';
+import { VoteRequest } from '../../src/core/message.js';
 import { keyIn, Mode, type Namespace } from '../../src/core/namespace.js';
 import {
   ConditionKind,
@@ -180,6 +181,71 @@ describe('setr', () => {
     cluster.lost = () => false;
     cluster.pass(1000);
     expect(cluster.results.get(within)).toMatchObject({ code: Code.Ok, participants: 1 });
+  });
+
+  test('the coordinator logs no intent of its own, and keeps no values that it has written', () => {
+    const cluster = two();
+    cluster.lost = ({ message }) => message.type === 'decideAck';
+    expect(cluster.run(1, cluster.setr([write('a'), write('b')]))?.code).toBe(Code.Ok);
+    const kinds = (bucket: number) =>
+      cluster.node(3).log.flatMap((record) => {
+        return record.type === 'entry' && record.bucket === bucket ? [record.entry.kind] : [];
+      });
+    expect(kinds(0)).toEqual([EntryKind.Commit]);
+    expect(kinds(1)).toEqual([EntryKind.Intent, EntryKind.Resolve]);
+    const [decision] = cluster.node(1).machine.takeDirty().get(0)?.decisions ?? [];
+    expect(decision?.transaction).toMatchObject({ commit: true, participants: [0, 1], writes: [] });
+    cluster.lost = () => false;
+    cluster.pass(500);
+    expect(kinds(0)).toEqual([EntryKind.Commit, EntryKind.Forget]);
+  });
+
+  test('a vote of the coordinator’s own bucket that is asked for twice is given once', () => {
+    const cluster = two();
+    const ours = keys.filter((key) => bucketOf(key, cluster.node(1).machine.view) === 0);
+    const hold = (key: string): void => {
+      const reads = { keys: [key], holdMs: 160 };
+      const getr = readdressed(cluster.getr([key]), 0, 5000, 0);
+      expect(cluster.run(1, Object.assign(getr, { reads }))?.code).toBe(Code.Ok);
+    };
+    hold(ours[0]!);
+    // That of `b` is missing, too.
+    cluster.lost = ({ message, from }) => message.type === 'vote' && from === 2;
+    const commit = cluster.setr([write(ours[0]!), write(ours[1]!), write('b')]);
+    const request = cluster.submit(1, commit);
+    cluster.pass(40);
+    hold(ours[1]!);
+    // In the tick that ends the hold the coordinator asks for the vote again.
+    cluster.pass(200);
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+  });
+
+  test('a vote that nobody counts locks nothing', () => {
+    const cluster = two();
+    const node = cluster.node(1);
+    const stray = new VoteRequest('test-client-0001', 99, 0, 0, 0, [0, 1], [write('a')]);
+    node.machine.peer(2, stray, cluster.now, node);
+    cluster.settle();
+    expect(cluster.run(1, cluster.get('a'))).toMatchObject({ code: Code.Ok, found: false });
+  });
+
+  test('a lock of the coordinator goes with its role', () => {
+    const cluster = two();
+    cluster.lost = ({ message }) => message.type === 'vote';
+    cluster.submit(1, cluster.setr([write('a'), write('b')]));
+    cluster.settle();
+    expect(cluster.run(1, cluster.get('a'))).toBeUndefined();
+    cluster.lost = ({ from, to }) => from === 1 || to === 1;
+    const { view } = cluster.node(1).machine;
+    const rows = [rowOf(2, [2, 3], [2, 3, 1]), rowOf(2, [2, 3], [2, 3, 1])];
+    cluster.adopt({ ...view, epoch: 2, rows }, [2, 3]);
+    cluster.pass(3000);
+    for (const key of ['a', 'b']) {
+      expect(cluster.run(2, cluster.get(key))).toMatchObject({ code: Code.Ok, found: false });
+      expect(cluster.run(2, cluster.set(key, 'y'))?.code).toBe(Code.Ok);
+    }
   });
 
   test('a damaged record that a vote meets after it waited is noted, and nothing ends (D7)', () => {

@@ -35,7 +35,10 @@ export enum EntryKind {
   ENTRY_KIND_FORGET = 6,
   /** ENTRY_KIND_DIGEST - Changes nothing: every replica digests its records as they are here. */
   ENTRY_KIND_DIGEST = 7,
-  /** ENTRY_KIND_COMMIT - A setr of this bucket's keys alone: decided and carried out by one entry. */
+  /**
+   * ENTRY_KIND_COMMIT - A decision to commit that carries out what is written in this bucket. One of this bucket alone
+   * may also be a refusal.
+   */
   ENTRY_KIND_COMMIT = 8,
 }
 
