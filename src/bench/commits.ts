@@ -100,5 +100,6 @@ function described(
   const [p50, p99] = [0.5, 0.99].map((share) => quantile(latencies, share).toFixed(1));
   const rate = ((latencies.length / tookMs) * 1000).toFixed(0);
   const where = together === true ? ' of one bucket' : '';
-  return `${atOnce} at once over ${keys} keys${where}: ${rate} a second, p50 ${p50} ms, p99 ${p99} ms`;
+  const who = `${atOnce} at once over ${keys} keys${where}`;
+  return `${who}: ${rate} a second, p50 ${p50} ms, p99 ${p99} ms`;
 }

@@ -16,7 +16,7 @@ export class Waiting {
   ) {}
 }
 
-/** The requests of one bucket that wait for its entries to commit, in the order in which they came. */
+/** The requests of one bucket that wait for entries to commit, in the order in which they came. */
 export class CommitWaits {
   private readonly waiting = new Map<Sequence, Waiting>();
 

@@ -104,7 +104,7 @@ export class Participant {
     } else this.hold(key, this.logIntent(message, writes), false);
   }
 
-  /** The transaction that this bucket coordinates is decided: what it writes here, if it votes yes. */
+  /** A transaction that this bucket coordinates is decided: what it writes here to commit. */
   claimed(transaction: string): readonly EntryWrite[] {
     const claim = this.claims.get(transaction);
     if (claim === undefined) return [];

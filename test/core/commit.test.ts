@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { NO_CONTEXT } from '../../src/core/causal-record.js';
-import { EntryKind } from '../../src/core/entry.js';
+import { Entry, EntryKind } from '../../src/core/entry.js';
 import { VoteRequest } from '../../src/core/message.js';
 import { keyIn, Mode, type Namespace } from '../../src/core/namespace.js';
 import {
@@ -220,6 +220,33 @@ describe('setr', () => {
     cluster.lost = () => false;
     cluster.pass(1000);
     expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+  });
+
+  test('one that an earlier build began, with an intent of its own, is ended', () => {
+    const cluster = two();
+    const participants = [0, 1];
+    const log = (bucket: number, kind: EntryKind, key: string, sequence: number): void => {
+      const commit = kind === EntryKind.Decision;
+      const writes = commit ? [] : [{ key, value }];
+      const body = { coordinatorBucket: 0, participants, writes, commit, detail: '' };
+      const numbers = [sequence, 1, 1, 0, 0] as const;
+      const entry = new Entry(kind, ...numbers, 'test-client-0001', 99, 0, '', null, body);
+      for (const node of cluster.nodes.values()) {
+        node.log.push({ type: 'entry', bucket, entry, commitPoint: 0 });
+      }
+    };
+    log(0, EntryKind.Intent, 'a', 1);
+    log(0, EntryKind.Decision, '', 2);
+    log(1, EntryKind.Intent, 'b', 1);
+    const { view } = cluster.node(1).machine;
+    for (const server of [1, 2, 3]) cluster.restart(server, 2);
+    cluster.adopt({ ...view, epoch: 2 });
+    cluster.pass(3000);
+    expect(cluster.run(3, cluster.getr(['a', 'b']))?.records).toHaveLength(2);
+    for (const key of ['a', 'b']) expect(text(cluster.run(1, cluster.get(key)))).toBe('x');
+    const dirty = cluster.node(1).machine.takeDirty();
+    expect(dirty.get(0)).toMatchObject({ intents: [], decisions: [] });
+    expect(dirty.get(1)).toMatchObject({ intents: [] });
   });
 
   test('a vote that nobody counts locks nothing', () => {
