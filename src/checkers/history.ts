@@ -64,7 +64,8 @@ export class Call {
     this.keys = operation.reads?.keys ?? (kind === SetR ? parts.map((part) => part.key) : [key]);
   }
 
-  readonly keys: readonly Key[];
+  /** Those that it read or wrote; of a scan those of its page, present or not. */
+  keys: readonly Key[];
 
   get isRead(): boolean {
     return isRead(this.operation.kind);
@@ -78,7 +79,7 @@ export class Call {
   /** Of an answered read: what it saw of a key; a version of 0 is none. */
   sightOf(key: Key): { readonly value: string | null; readonly version: Version } {
     const { result, operation } = this;
-    if (operation.kind === OperationKind.GetR) {
+    if (operation.kind === OperationKind.GetR || operation.kind === OperationKind.Scan) {
       const record = result?.records.find((one) => one.key === key);
       return { value: toText(record?.value ?? null), version: record?.version ?? 0 };
     }
@@ -96,6 +97,8 @@ export class Call {
   }
 
   private asked(): string {
+    const { kind, bucket } = this.operation;
+    if (kind === OperationKind.Scan) return `scan bucket ${bucket} for ${this.keys.join(' ')}`;
     if (this.isRead) return `${this.keys.length === 1 ? 'get' : 'getr'} ${this.keys.join(' ')}`;
     const parts = this.changes.map(({ key, value, condition, ifVersion }) => {
       const effect = value === null ? `delete ${key}` : `${key} = ${value}`;
@@ -132,6 +135,8 @@ export class History {
     call.outcome = outcome;
     call.result = result;
     call.completedMs = nowMs;
+    const last = result?.more === true ? result.records.at(-1) : undefined;
+    if (last !== undefined) call.keys = call.keys.filter((key) => key <= last.key);
     // An unknown outcome may take effect at any later time: it never completes.
     if (outcome !== 'unknown') call.completed = this.order++;
   }

@@ -98,7 +98,12 @@ export class Coordinator {
     }
     transaction.votes.add(message.bucket);
     transaction.version = Math.max(transaction.version, message.version);
-    if (transaction.votes.size === transaction.participants.length) this.decide(transaction, true);
+    if (transaction.votes.size < transaction.participants.length) return;
+    if (!this.primary.writable) {
+      transaction.code = Code.NotEnoughReplicas;
+      transaction.detail = 'too few in-sync replicas for a write';
+    }
+    this.decide(transaction, this.primary.writable);
   }
 
   /** A participant holds an intent and nobody told it how the transaction ended. */
@@ -262,8 +267,8 @@ export class Coordinator {
     transaction.commit = commit;
     transaction.version = Math.max(transaction.version, bucket.version + 1);
     const { participants, version, detail, id } = transaction;
-    const claimed = this.serving.participant.claimed(transactionKey(id.client, id.clientSequence));
-    const writes = commit ? claimed : [];
+    const key = transactionKey(id.client, id.clientSequence);
+    const writes = this.serving.participant.decideClaim(key, commit);
     const kind = commit ? EntryKind.Commit : EntryKind.Decision;
     const body = { coordinatorBucket: bucket.id, participants, writes, commit, detail };
     this.serving.log(kind, version, 0, id, '', null, body);

@@ -1,7 +1,6 @@
-import type { EntryWrite } from './entry.js';
 import type { Key } from './ids.js';
 
-/** Keys held by transactions whose decision is not known yet. At most one holder a key. */
+/** Keys held by transactions that have not ended here. At most one holder a key. */
 export class LockTable {
   private readonly holders = new Map<Key, string>();
 
@@ -10,11 +9,11 @@ export class LockTable {
   }
 
   /** Lock what a transaction writes. */
-  lock(writes: readonly EntryWrite[], transaction: string): void {
+  lock(writes: readonly { readonly key: Key }[], transaction: string): void {
     for (const { key } of writes) this.holders.set(key, transaction);
   }
 
-  release(writes: readonly EntryWrite[], transaction: string): void {
+  release(writes: readonly { readonly key: Key }[], transaction: string): void {
     for (const { key } of writes) {
       if (this.holders.get(key) === transaction) this.holders.delete(key);
     }

@@ -1,6 +1,12 @@
 import { transactionKey } from './bucket.js';
 import { met, unmetVersion } from './condition.js';
-import { type Entry, EntryKind, type EntryWrite, type TransactionBody } from './entry.js';
+import {
+  type Entry,
+  entryBytes,
+  EntryKind,
+  type EntryWrite,
+  type TransactionBody,
+} from './entry.js';
 import { murmur3 } from './hash.js';
 import type { Host } from './host.js';
 import type { Version } from './ids.js';
@@ -11,12 +17,17 @@ import type { Primary } from './primary.js';
 import { Code } from './refusal.js';
 import type { Serving } from './serving.js';
 
+/**
+ * No intent is taken when those of the bucket weigh more than this: a snapshot carries all of them
+ * in one message.
+ */
+const MOST_HELD_BYTES = 8 * 1024 * 1024;
 /** Votes that may wait in one bucket (U3). Others are asked for again by their coordinators. */
 const MOST_WAITING = 128;
 
 /** What a transaction that this bucket coordinates writes here; its decision will carry it out. */
 interface Claim {
-  readonly writes: readonly EntryWrite[];
+  readonly writes: readonly ConditionalWrite[];
   decided: boolean;
 }
 
@@ -45,6 +56,8 @@ export class Participant {
   readonly locks = new LockTable();
   private readonly held = new Map<string, Held>();
   private readonly claims = new Map<string, Claim>();
+  /** What the intents weigh. */
+  private heldBytes = 0;
   /**
    * Votes that cannot be given now but may be soon. Each is also open at its coordinator, which
    * asks again, and says so when it gives up.
@@ -96,20 +109,19 @@ export class Participant {
       this.vote(message, false, 0, no.code, no.detail);
       return;
     }
-    const writes = message.writes.map((write) => this.serving.stamped(write));
-    this.locks.lock(writes, key);
+    this.locks.lock(message.writes, key);
     if (isOurs) {
-      this.claims.set(key, { writes, decided: false });
+      this.claims.set(key, { writes: message.writes, decided: false });
       this.vote(message, true, primary.bucket.version + 1, Code.Ok, '');
-    } else this.hold(key, this.logIntent(message, writes), false);
+    } else this.hold(key, this.logIntent(message), false);
   }
 
-  /** A transaction that this bucket coordinates is decided: what it writes here to commit. */
-  claimed(transaction: string): readonly EntryWrite[] {
+  /** A transaction that this bucket coordinates is decided: what the log is to write here. */
+  decideClaim(transaction: string, commit: boolean): readonly EntryWrite[] {
     const claim = this.claims.get(transaction);
     if (claim === undefined) return [];
     claim.decided = true;
-    return claim.writes;
+    return commit ? claim.writes.map((write) => this.serving.stamped(write)) : [];
   }
 
   onDecide(message: Decide): void {
@@ -137,13 +149,14 @@ export class Participant {
     if (kind !== EntryKind.Intent && kind !== EntryKind.Resolve) return;
     const held = this.held.get(key);
     if (held === undefined) return;
-    if (entry.kind === EntryKind.Intent) {
+    if (kind === EntryKind.Intent) {
       held.durable = true;
       if (held.decided === null) this.voteYes(entry);
       else this.onDecide(held.decided);
       return;
     }
     this.held.delete(key);
+    this.heldBytes -= entryBytes(held.intent);
     this.locks.release(writesOf(held.intent), key);
     this.confirm({
       client: entry.client,
@@ -208,6 +221,7 @@ export class Participant {
   private hold(key: string, intent: Entry, durable: boolean): void {
     const askedMs = durable ? -Infinity : this.host.now;
     this.held.set(key, { intent, durable, decided: null, resolving: false, askedMs });
+    this.heldBytes += entryBytes(intent);
   }
 
   /** Why the writes cannot commit; null when they can; 'wait' when that cannot be told yet. */
@@ -217,6 +231,9 @@ export class Participant {
   ): { code: Code; detail: string } | null | 'wait' {
     if (!this.primary.writable) {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
+    }
+    if (this.heldBytes > MOST_HELD_BYTES) {
+      return { code: Code.Conflict, detail: 'commits that are under way fill one of the buckets' };
     }
     if (message.writes.some(({ key }) => this.serving.held(key))) return 'wait';
     // Before any record is read: nothing ends that a commit is about to renew.
@@ -258,12 +275,12 @@ export class Participant {
     return true;
   }
 
-  private logIntent(message: VoteRequest, writes: readonly EntryWrite[]): Entry {
+  private logIntent(message: VoteRequest): Entry {
     const version = this.primary.bucket.version + 1;
     const body: TransactionBody = {
       coordinatorBucket: message.coordinatorBucket,
       participants: message.participants,
-      writes,
+      writes: message.writes.map((write) => this.serving.stamped(write)),
       commit: false,
       detail: '',
     };

@@ -1,8 +1,10 @@
 import { bucketInPool } from '../core/hash.js';
+import type { BucketId, Key } from '../core/ids.js';
 import {
   isRead,
   isRecordedAbort,
   Operation,
+  OperationKind,
   type ReadSet,
   type Result,
 } from '../core/operation.js';
@@ -19,7 +21,12 @@ export type Wish = Pick<
   'kind' | 'key' | 'value' | 'condition' | 'ifVersion' | 'writes'
 > & {
   readonly reads?: ReadSet;
+  /** Of a scan. */
+  readonly bucket?: BucketId;
 };
+
+/** More than there are. */
+const SCAN_LIMIT = 1000;
 
 /** What a client does, one operation after the other; each yield returns the finished call. */
 export type Script = Generator<Wish | 'think', void, Call | null>;
@@ -77,7 +84,8 @@ export class Client {
     const patience = this.patience();
     const reads = isRead(wish.kind);
     if (!reads) this.sequence += 1;
-    const row = this.view?.rows[bucketInPool(wish.key, world.settings.view)];
+    const { bucket = 0 } = wish;
+    const row = this.view?.rows[this.bucketOf(wish.kind, wish.key, bucket)];
     const operation = new Operation(
       wish.kind,
       wish.key,
@@ -88,8 +96,8 @@ export class Client {
       reads ? 0 : this.sequence,
       reads ? 0 : Math.max(0, this.sequence - random.whole(0, 2)),
       wish.writes,
-      0,
-      0,
+      bucket,
+      wish.kind === OperationKind.Scan ? SCAN_LIMIT : 0,
       random.chance(0.5) ? (row?.epoch ?? 0) : 0,
       patience.attemptMs,
       0,
@@ -169,10 +177,14 @@ export class Client {
     this.advance(call);
   }
 
+  private bucketOf(kind: OperationKind, key: Key, bucket: BucketId): BucketId {
+    return kind === OperationKind.Scan ? bucket : bucketInPool(key, this.world.settings.view);
+  }
+
   private chooseServer(operation: Operation): number {
     const { random, view, world } = this;
-    const primary =
-      view === null ? undefined : primaryOf(view, bucketInPool(operation.key, world.settings.view));
+    const bucket = this.bucketOf(operation.kind, operation.key, operation.bucket);
+    const primary = view === null ? undefined : primaryOf(view, bucket);
     if (primary !== undefined && random.chance(0.7)) return primary;
     return random.whole(1, world.hosts.length);
   }

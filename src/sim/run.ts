@@ -27,6 +27,7 @@ import { HONEST, type Sabotage } from './sabotage/sabotage.js';
 import { drawSettings, type Settings } from './settings.js';
 import {
   BALANCE,
+  byBucket,
   everything,
   openAccounts,
   type Playground,
@@ -112,11 +113,15 @@ class Run {
     this.settings = { ...drawn, chaosMs, clients };
     this.world = new World(this.settings, this.random.fork('world'), sabotage);
     const { settings, world } = this;
-    this.play = {
+    const names = {
       keys: named('key', settings.keys),
       accounts: named('account', settings.accounts),
       lists: named('list', settings.lists),
       counters: named('counter', 1),
+    };
+    this.play = {
+      ...names,
+      buckets: byBucket(everything(names), settings.view),
       values: new Values(),
       over: () => world.clock.now > settings.chaosMs + HEALING_MS,
     };

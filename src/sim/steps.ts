@@ -9,7 +9,7 @@ import { Client, type Script } from './client.js';
 import { CALM, LEADER_NODE, type Node } from './network.js';
 import { HONEST, type Sabotage } from './sabotage/sabotage.js';
 import type { Settings } from './settings.js';
-import { Values, work } from './workload.js';
+import { byBucket, Values, work } from './workload.js';
 import { World } from './world.js';
 
 /** Small and quick, so that one view change has some hundred steps. */
@@ -121,6 +121,7 @@ class Scene {
       accounts: keys,
       lists: keys,
       counters: keys,
+      buckets: byBucket(keys, settings.view),
       values: new Values(),
       over: () => this.over,
     };

@@ -1,4 +1,5 @@
-import type { Key, Version } from '../core/ids.js';
+import { bucketInPool } from '../core/hash.js';
+import type { BucketId, Key, Version } from '../core/ids.js';
 import { type ConditionalWrite, ConditionKind, OperationKind } from '../core/operation.js';
 import { balanceOf } from '../checkers/transactions.js';
 import type { Script, Wish } from './client.js';
@@ -30,6 +31,13 @@ export function get(key: Key, kind: OperationKind = OperationKind.Get): Wish {
 
 function getr(keys: readonly Key[]): Wish {
   return { ...get(keys[0] ?? '', OperationKind.GetR), reads: { keys, holdMs: 0 } };
+}
+
+/** A page of a bucket at one instant: a getr of the keys that it may have. */
+function scan(random: Prng, [bucket, all]: readonly [BucketId, readonly Key[]]): Wish {
+  const after = random.chance(0.5) ? '' : random.pick(all);
+  const keys = all.filter((key) => key > after);
+  return { ...get(after, OperationKind.Scan), bucket, reads: { keys, holdMs: 0 } };
 }
 
 function set(
@@ -73,6 +81,8 @@ export interface Playground {
   readonly accounts: readonly Key[];
   readonly lists: readonly Key[];
   readonly counters: readonly Key[];
+  /** All of these by their bucket. */
+  readonly buckets: readonly (readonly [BucketId, readonly Key[]])[];
   readonly values: Values;
   /** No new operations from then on. */
   over(): boolean;
@@ -109,7 +119,8 @@ export function* work(random: Prng, play: Playground): Script {
     else if (draw < 0.2) yield several(random, play);
     else if (draw < 0.29) yield* append(random, play);
     else if (draw < 0.33) yield* increment(random, play);
-    else if (draw < 0.38) yield getr(some(random, everything(play), random.whole(1, 5)));
+    else if (draw < 0.37) yield getr(some(random, everything(play), random.whole(1, 5)));
+    else if (draw < 0.4) yield scan(random, random.pick(play.buckets));
     else {
       const key = random.pick(play.keys);
       const wish = single(random, play, key, versions.get(key) ?? 0);
@@ -197,11 +208,29 @@ function* increment(random: Prng, play: Playground): Script {
 }
 
 /** Every key there is. */
-export function everything({ keys, accounts, lists, counters }: Playground): Key[] {
+export function everything({
+  keys,
+  accounts,
+  lists,
+  counters,
+}: Pick<Playground, 'keys' | 'accounts' | 'lists' | 'counters'>): Key[] {
   return [...keys, ...accounts, ...lists, ...counters];
 }
 
 /** Reads every key once. */
 export function* readAll(keys: readonly Key[]): Script {
   for (const key of keys) yield get(key);
+}
+
+/** The buckets that have any of the keys, and which. */
+export function byBucket(
+  keys: readonly Key[],
+  pool: Parameters<typeof bucketInPool>[1],
+): (readonly [BucketId, readonly Key[]])[] {
+  const buckets = new Map<BucketId, Key[]>();
+  for (const key of keys) {
+    const bucket = bucketInPool(key, pool);
+    buckets.set(bucket, [...(buckets.get(bucket) ?? []), key]);
+  }
+  return Array.from(buckets);
 }

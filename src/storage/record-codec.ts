@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
 
-import { Entry } from '../core/entry.js';
-import type { EntryKind, EntryWrite, TransactionBody } from '../core/entry.js';
+import { Entry, EntryKind } from '../core/entry.js';
+import type { EntryWrite, TransactionBody } from '../core/entry.js';
 import type { CausalChange } from '../core/causal-bucket.js';
 import { type CausalRecord, fromStored, toStored } from '../core/causal-record.js';
 import type { BucketId, Ordinal, Sequence } from '../core/ids.js';
@@ -11,8 +11,13 @@ import { ByteReader, ByteWriter } from './bytes.js';
 import { StorageError } from './storage-error.js';
 import { readView, readViewDelta, writeView, writeViewDelta } from './view-codec.js';
 
-/** First byte of every record. A change of the layout below needs a new number. */
-const FORMAT = 1;
+/**
+ * First byte of every record. A change of the layout below needs a new number, and so does an entry
+ * that earlier builds would pass over: 2 may be a commit.
+ */
+const FORMAT = 2;
+const OLDEST_FORMAT = 1;
+const KINDS: ReadonlySet<number> = new Set(Object.values(EntryKind));
 
 const TYPES = [
   '',
@@ -156,10 +161,10 @@ function readHeadOf(input: ByteReader): RecordHead {
 }
 
 function checkFormat(format: number): void {
-  if (format === FORMAT) return;
+  if (format >= OLDEST_FORMAT && format <= FORMAT) return;
   throw new StorageError(
     'UNKNOWN_FORMAT',
-    `A stored record has format ${format}; this kvs reads format ${FORMAT}. ` +
+    `A stored record has format ${format}; this kvs reads ${OLDEST_FORMAT} to ${FORMAT}. ` +
       'Nothing was changed. Start the kvs that wrote it.',
   );
 }
@@ -181,8 +186,12 @@ function writeEntry(out: ByteWriter, entry: Entry): void {
 }
 
 function readEntry(input: ByteReader): Entry {
+  const kind = input.u8();
+  if (!KINDS.has(kind)) {
+    throw new StorageError('UNKNOWN_FORMAT', `A stored entry is of unknown kind ${kind}.`);
+  }
   return new Entry(
-    input.u8() as EntryKind,
+    kind as EntryKind,
     input.number(),
     input.number(),
     input.number(),

@@ -268,6 +268,11 @@ function weight(message: PeerMessage): number {
   if (message.type === 'prepare') {
     return message.entries.reduce((sum, entry) => sum + 100 + entryBytes(entry), 50);
   }
+  if (message.type === 'voteRequest') {
+    return message.writes.reduce((sum, { key, value }) => {
+      return sum + 100 + key.length + (value?.length ?? 0);
+    }, 100);
+  }
   if (isCausal(message)) {
     const {
       records = [],

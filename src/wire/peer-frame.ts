@@ -88,7 +88,7 @@ function writePrepare(out: HotWriter, message: Prepare): void {
 function writeEntry(out: HotWriter, entry: Entry): void {
   const { key, client } = entry;
   const value = entry.value ?? EMPTY_VALUE;
-  const guess = ENTRY_BYTES + key.length + value.length;
+  const guess = ENTRY_BYTES + entryBytes(entry);
   out.reserve(OVERHEAD_BYTES + key.length + value.length + client.length);
   const start = out.begin(Tag.entries, guess);
   out.number(8, entry.kind);

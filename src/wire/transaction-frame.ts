@@ -16,6 +16,7 @@ const Tag = { participants: 18, writes: 26, detail: 42 } as const;
 const OVERHEAD_BYTES = 64;
 const NUMBER_BYTES = 5;
 const WRITE_BYTES = 6;
+const MOST_BUCKET = 2 ** 32 - 1;
 const EMPTY_VALUE = new Uint8Array(0);
 
 export function writeTransaction(out: HotWriter, tag: number, body: TransactionBody): void {
@@ -60,7 +61,12 @@ export function readTransaction(input: HotReader): TransactionBody | null {
         break;
       case Tag.participants: {
         const listEnd = input.lengthEnd();
-        while (input.at < listEnd) participants.push(input.varint());
+        while (input.at < listEnd) {
+          const bucket = input.varint();
+          // What is left of more than 32 bits the generated code knows.
+          if (bucket > MOST_BUCKET) return null;
+          participants.push(bucket);
+        }
         break;
       }
       case Tag.writes: {

@@ -11,7 +11,7 @@ import {
   type Result,
 } from '../../src/core/operation.js';
 import { bucketOf } from '../../src/core/pools.js';
-import { Code } from '../../src/core/refusal.js';
+import { Code, LIMITS } from '../../src/core/refusal.js';
 import { Cluster, rowOf, text, viewOf } from './cluster.js';
 
 const value = new TextEncoder().encode('x');
@@ -47,7 +47,7 @@ function resolving(
 const TTL_MS = 10_000;
 
 /** The two buckets, a namespace whose values live for a while, and a key of it in each bucket. */
-function named(): { cluster: Cluster; mine: string; other: string } {
+function named(): { cluster: Cluster; mine: string; more: string; other: string } {
   const cluster = two();
   const view = cluster.node(1).machine.view;
   const brief: Namespace = {
@@ -62,13 +62,13 @@ function named(): { cluster: Cluster; mine: string; other: string } {
   const later = { ...view, epoch: 2, namespaces: new Map([[brief.number, brief]]) };
   cluster.adopt(later);
   cluster.pass(200);
-  const inBucket = (bucket: number): string => {
-    for (let index = 0; ; index += 1) {
+  const inBucket = (bucket: number, from = 0): string => {
+    for (let index = from; ; index += 1) {
       const key = keyIn(brief.number, `key-${index}`);
       if (bucketOf(key, later) === bucket) return key;
     }
   };
-  return { cluster, mine: inBucket(0), other: inBucket(1) };
+  return { cluster, mine: inBucket(0), more: inBucket(0, 100), other: inBucket(1) };
 }
 
 /** What a client of a namespace sends. */
@@ -247,6 +247,64 @@ describe('setr', () => {
     const dirty = cluster.node(1).machine.takeDirty();
     expect(dirty.get(0)).toMatchObject({ intents: [], decisions: [] });
     expect(dirty.get(1)).toMatchObject({ intents: [] });
+  });
+
+  test('a value that waited for its decision ends like any other', () => {
+    const { cluster, mine, more, other } = named();
+    expect(cluster.run(1, inNamespace(cluster.set(mine, 'x')))?.code).toBe(Code.Ok);
+    cluster.pass(TTL_MS - 100);
+    cluster.lost = ({ message, from }) => message.type === 'vote' && from === 2;
+    const request = cluster.submit(1, inNamespace(cluster.setr([write(more), write(other)])));
+    // Meanwhile the bucket is looked through, since the first value is over.
+    cluster.pass(1000);
+    expect(cluster.node(1).store.get(0, mine)).toBeUndefined();
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+    expect(cluster.node(1).store.get(0, more)).toBeDefined();
+    cluster.pass(TTL_MS + 1000);
+    expect(cluster.node(1).store.get(0, more)).toBeUndefined();
+  });
+
+  test('nothing is decided by fewer replicas than a write needs (D2)', () => {
+    const cluster = two();
+    cluster.lost = ({ message, from }) => message.type === 'vote' && from === 2;
+    const request = cluster.submit(1, cluster.setr([write('a'), write('b')]));
+    cluster.settle();
+    const { view } = cluster.node(1).machine;
+    const rows = [rowOf(2, [1], [1, 2, 3], 2), view.rows[1]!];
+    cluster.adopt({ ...view, epoch: 2, rows });
+    cluster.lost = () => false;
+    cluster.pass(2000);
+    expect(cluster.results.get(request)?.code).toBe(Code.NotEnoughReplicas);
+    for (const key of ['a', 'b']) expect(text(cluster.run(1, cluster.get(key)))).toBeNull();
+  });
+
+  test('intents beyond 8 MiB in a bucket are refused, and taken later (U3)', () => {
+    const cluster = two();
+    const { view } = cluster.node(1).machine;
+    const names = Array.from({ length: 100 }, (_, index) => `name-${index}`);
+    const [ours, theirs] = [0, 1].map((bucket) =>
+      names.filter((name) => bucketOf(name, view) === bucket),
+    );
+    const large = (key: string) => ({ ...write(key), value: new Uint8Array(LIMITS.valueBytes) });
+    const commit = (number: number) => {
+      const two = theirs!.slice(2 * number, 2 * number + 2).map(large);
+      return cluster.submit(1, cluster.setr([write(ours![number]!), ...two]));
+    };
+    const codeOf = (request: number) => cluster.results.get(request)?.code;
+    cluster.lost = ({ message }) => message.type === 'vote' && message.yes;
+    const commits = Array.from({ length: 6 }, (_, number) => commit(number));
+    cluster.settle();
+    const none = undefined;
+    expect(commits.map(codeOf)).toEqual([none, none, none, none, Code.Conflict, Code.Conflict]);
+    cluster.lost = () => false;
+    cluster.pass(1000);
+    const { Ok, Conflict } = Code;
+    expect(commits.map(codeOf)).toEqual([Ok, Ok, Ok, Ok, Conflict, Conflict]);
+    const again = commit(4);
+    cluster.settle();
+    expect(codeOf(again)).toBe(Ok);
   });
 
   test('a vote that nobody counts locks nothing', () => {

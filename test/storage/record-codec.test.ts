@@ -264,4 +264,14 @@ describe('the record codec', () => {
     expect(refused(Buffer.concat([Buffer.from([9]), payload.subarray(1)]))).toBe('UNKNOWN_FORMAT');
     expect(refused(Buffer.from([1, 77]))).toBe('UNKNOWN_FORMAT');
   });
+
+  test('reads what the first format wrote; an entry of a kind to come is refused', () => {
+    const record = logged(1, 1);
+    const first = encode(record);
+    first[0] = 1;
+    expect(readRecord(first)).toEqual(record);
+    const entry = new Entry(99 as EntryKind, 1, 1, 1, 0, 0, '', 0, 0, 'k', null, null);
+    const later = encode({ type: 'entry', bucket: 1, entry, commitPoint: 0 });
+    expect(refused(later)).toBe('UNKNOWN_FORMAT');
+  });
 });

@@ -105,8 +105,9 @@ export class Workload {
     }
   }
 
-  /** One setr of so many different keys. */
+  /** One setr of so many different keys. Throws when there are not that many. */
   commit(store: Store, count: number): Promise<unknown> {
+    if (count > this.records) throw new RangeError(`${count} keys of ${this.records}`);
     const keys = new Set<string>();
     while (keys.size < count) keys.add(this.nextKey());
     return store.setr(Array.from(keys, (key) => ({ key, value: this.value() })));

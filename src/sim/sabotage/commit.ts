@@ -124,6 +124,16 @@ export const COMMIT: readonly Sabotage[] = [
       ),
   },
   {
+    name: 'scan-past-commits',
+    breaks: 'D3: a scan does not wait for a commit that is being settled in its bucket',
+    install: () =>
+      wrap<{ unleased(request: unknown, operation: unknown): boolean }>(
+        Serving.prototype,
+        'unsettled',
+        (_original, self, [request, operation]) => self.unleased(request, operation),
+      ),
+  },
+  {
     name: 'judge-committed-only',
     breaks: 'D1: a condition is judged without the writes that are under way',
     install: () =>
