@@ -289,8 +289,8 @@ describe('setr', () => {
     );
     const large = (key: string) => ({ ...write(key), value: new Uint8Array(LIMITS.valueBytes) });
     const commit = (number: number) => {
-      const two = theirs!.slice(2 * number, 2 * number + 2).map(large);
-      return cluster.submit(1, cluster.setr([write(ours![number]!), ...two]));
+      const pair = theirs!.slice(2 * number, 2 * number + 2).map(large);
+      return cluster.submit(1, cluster.setr([write(ours![number]!), ...pair]));
     };
     const codeOf = (request: number) => cluster.results.get(request)?.code;
     cluster.lost = ({ message }) => message.type === 'vote' && message.yes;
