@@ -10,7 +10,7 @@ import { Client } from '../../src/sim/client.js';
 import { CALM, LEADER_NODE } from '../../src/sim/network.js';
 import { HONEST } from '../../src/sim/sabotage/sabotage.js';
 import type { Settings } from '../../src/sim/settings.js';
-import { Values, work } from '../../src/sim/workload.js';
+import { byBucket, Values, work } from '../../src/sim/workload.js';
 import { World } from '../../src/sim/world.js';
 
 /** Default timings, four servers, sixteen buckets. */
@@ -78,7 +78,8 @@ class Scene {
     const keys = Array.from({ length: SETTINGS.keys }, (_, at) => `key${at}`);
     const values = new Values();
     const over = (): boolean => this.over;
-    const play = { keys, accounts: keys, lists: keys, counters: keys, values, over };
+    const buckets = byBucket(keys, SETTINGS.view);
+    const play = { keys, accounts: keys, lists: keys, counters: keys, buckets, values, over };
     const patience = { attemptMs: 1000, deadlineMs: 10_000, once: 0 };
     for (let index = 0; index < SETTINGS.clients; index += 1) {
       const own = random.fork(`client ${index}`);
