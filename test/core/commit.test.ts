@@ -249,6 +249,31 @@ describe('setr', () => {
     expect(dirty.get(1)).toMatchObject({ intents: [] });
   });
 
+  test('within one bucket values of a namespace end, and count as absent when they have', () => {
+    const { cluster, mine, more } = named();
+    const { IfAbsent } = ConditionKind;
+    const both = () => inNamespace(cluster.setr([write(mine, IfAbsent), write(more)]));
+    expect(cluster.run(1, both())).toMatchObject({ code: Code.Ok, participants: 1 });
+    expect(cluster.run(1, both())?.code).toBe(Code.ConditionNotMet);
+    // Nobody has looked through the bucket yet when its time is over.
+    cluster.now += TTL_MS;
+    expect(cluster.run(1, both())?.code ?? Code.Unavailable).not.toBe(Code.ConditionNotMet);
+    cluster.pass(500);
+    expect(cluster.run(1, both())?.code).toBe(Code.ConditionNotMet);
+    cluster.pass(TTL_MS + 1000);
+    for (const key of [mine, more]) expect(cluster.node(1).store.get(0, key)).toBeUndefined();
+  });
+
+  test('a damaged record that a commit of one bucket meets is noted, and nothing ends (D7)', () => {
+    const cluster = two();
+    expect(cluster.run(1, cluster.set('a', 'x'))?.code).toBe(Code.Ok);
+    cluster.node(1).store.damaged.add('a');
+    const request = cluster.submit(1, cluster.setr([write('a', ConditionKind.IfVersion, 1)]));
+    cluster.settle();
+    expect(cluster.results.has(request)).toBe(false);
+    expect(cluster.node(1).alarms).toMatchObject([{ kind: 'damaged', bucket: 0, server: 1 }]);
+  });
+
   test('a value that waited for its decision ends like any other', () => {
     const { cluster, mine, more, other } = named();
     expect(cluster.run(1, inNamespace(cluster.set(mine, 'x')))?.code).toBe(Code.Ok);
