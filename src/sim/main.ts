@@ -131,9 +131,9 @@ async function runRange(task: Task, count: number): Promise<boolean> {
 }
 
 /** How many seeds it took to catch a sabotage; null when it was missed. */
-async function catchOne(sabotage: Sabotage, from: number): Promise<number | null> {
+async function catchOne(sabotage: Sabotage, asked: number): Promise<number | null> {
   let first: number | null = null;
-  const { name, causal = 0 } = sabotage;
+  const { name, causal = 0, seldom: from = asked } = sabotage;
   await runMany({ from, sabotage: name, shrinks: false, causal }, CATCH_WITHIN, (told) => {
     if (told.failure !== '') first = Math.min(first ?? Infinity, told.seed - from + 1);
     return first === null;

@@ -102,6 +102,7 @@ export const CAUSAL: readonly Sabotage[] = [
     name: 'learner-without-causal-half',
     breaks: 'D5: a learner is admitted that lacks the causal half, and who leaves keeps it',
     causal: CLIENTS,
+    seldom: 5700,
     install: () => {
       const admits = replace(Causal.prototype, { isReady: { value: () => true } });
       const leaves = wrap<Leaver>(CausalGossip.prototype, 'onAck', (original, self, args) => {

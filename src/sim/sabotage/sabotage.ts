@@ -13,6 +13,8 @@ export interface Sabotage {
   outbox?(process: ServerProcess): Outbox;
   /** How many clients of a causal namespace it takes. */
   readonly causal?: number;
+  /** It shows in one of some thousand runs: shortly after this seed. Another draw, another seed. */
+  readonly seldom?: number;
   /** Durable log records that a crash loses: a disk that lies. */
   readonly lostLogRecords?: number;
   /** Replace a method for one run; the returned function puts it back. */
