@@ -12,6 +12,7 @@ import type { Host } from './host.js';
 import type { Version } from './ids.js';
 import { LockTable } from './lock-table.js';
 import { type Decide, DecideAck, DecisionQuery, Vote, type VoteRequest } from './message.js';
+import { isNamed, namespaceOf } from './namespace.js';
 import type { ConditionalWrite } from './operation.js';
 import type { Primary } from './primary.js';
 import { Code } from './refusal.js';
@@ -232,6 +233,11 @@ export class Participant {
     if (!this.primary.writable) {
       return { code: Code.NotEnoughReplicas, detail: 'too few in-sync replicas for a write' };
     }
+    // A view that has the namespace is on its way: it says how long values live.
+    const { namespaces } = this.host.view;
+    const isUnknown = ({ key }: ConditionalWrite) =>
+      isNamed(key) && !namespaces.has(namespaceOf(key));
+    if (message.writes.some(isUnknown)) return 'wait';
     if (this.heldBytes > MOST_HELD_BYTES) {
       return { code: Code.Conflict, detail: 'commits that are under way fill one of the buckets' };
     }

@@ -274,6 +274,34 @@ describe('setr', () => {
     expect(cluster.node(1).alarms).toMatchObject([{ kind: 'damaged', bucket: 0, server: 1 }]);
   });
 
+  test('a participant that does not know the namespace yet waits for the view that has it', () => {
+    const { cluster, mine, other } = named();
+    const { view } = cluster.node(1).machine;
+    const [known] = view.namespaces.values();
+    const later = { ...known!, number: 2, name: 'later' };
+    const namespaces = new Map([...view.namespaces, [2, later] as const]);
+    const inLater = (key: string) => keyIn(2, key);
+    const names = Array.from({ length: 20 }, (_, index) => inLater(`name-${index}`));
+    const pair = [0, 1].map((bucket) => names.find((name) => bucketOf(name, view) === bucket)!);
+    expect([mine, other]).not.toContain(pair[0]);
+    const next = { ...view, epoch: 3, namespaces };
+    cluster.lost = ({ message }) => message.type === 'viewUpdate';
+    cluster.adopt(next, [1, 3]);
+    const context = { ...NO_CONTEXT, epoch: 3 };
+    const setr = cluster.setr(pair.map((key) => write(key)));
+    const request = cluster.submit(1, Object.assign(readdressed(setr, 0, 5000, 0), { context }));
+    cluster.pass(300);
+    expect(cluster.results.has(request)).toBe(false);
+    cluster.lost = () => false;
+    cluster.adopt(next, [2]);
+    cluster.pass(1000);
+    expect(cluster.results.get(request)?.code).toBe(Code.Ok);
+    cluster.pass(TTL_MS + 1000);
+    for (const [bucket, key] of pair.entries()) {
+      expect(cluster.node(2).store.get(bucket, key)).toBeUndefined();
+    }
+  });
+
   test('a value that waited for its decision ends like any other', () => {
     const { cluster, mine, more, other } = named();
     expect(cluster.run(1, inNamespace(cluster.set(mine, 'x')))?.code).toBe(Code.Ok);
