@@ -204,6 +204,19 @@ describe('documents', () => {
   });
 });
 
+describe('figures', () => {
+  test('every measurement is named in README.md or on another page', () => {
+    const pages = ['README.md', ...filesBelow('docs').filter((path) => path.endsWith('.md'))];
+    const said = pages.map(read).join('\n');
+    const names = Array.from(read('src/bench/main.ts').matchAll(/\.command\('([a-z]+)'\)/g));
+    expect(names.length).toBeGreaterThan(10);
+    const silent = names.filter(([, name]) => {
+      return !new RegExp(`(BENCH=|main\\.js )${name}\\b`).test(said);
+    });
+    expect(silent.map(([, name]) => name)).toEqual([]);
+  });
+});
+
 describe('the project stands alone', () => {
   test('no file names the place where it was written', () => {
     const place = /(?<![\w.-])\/wor[k]\/|\.\.\/share[d]\/(?:design|style|stack|cli|data)\b/;

@@ -1,4 +1,5 @@
 import type { Ballot, BucketId, ClientId, Key, Sequence, Version } from './ids.js';
+import { sizeOf } from './operation.js';
 
 /** The numbers are those of `EntryKind` on the wire and on the disk. */
 export const EntryKind = {
@@ -67,10 +68,8 @@ export class Entry {
 
 /** Roughly what an entry weighs in a message: the bytes of its values and keys. */
 export function entryBytes({ key, value, transaction }: Entry): number {
-  let bytes = key.length + (value?.length ?? 0);
-  if (transaction === null) return bytes;
-  for (const write of transaction.writes) bytes += write.key.length + (write.value?.length ?? 0);
-  return bytes;
+  const bytes = key.length + (value?.length ?? 0);
+  return transaction === null ? bytes : bytes + sizeOf(transaction.writes);
 }
 
 /** What is to be remembered of a commit whose writes are carried out. */

@@ -116,8 +116,10 @@ export interface StoredRecord {
 }
 
 /** Bytes of keys and values. */
-export function sizeOf(records: readonly StoredRecord[]): number {
-  return records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+export function sizeOf(
+  records: readonly { readonly key: Key; readonly value: Uint8Array | null }[],
+): number {
+  return records.reduce((sum, { key, value }) => sum + key.length + (value?.length ?? 0), 0);
 }
 
 export const NO_RECORDS: readonly StoredRecord[] = [];

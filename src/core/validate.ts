@@ -1,5 +1,5 @@
 import { isNamed, plainKey } from './namespace.js';
-import { keysOf, type Operation, OperationKind } from './operation.js';
+import { keysOf, type Operation, OperationKind, sizeOf } from './operation.js';
 import { Code, LIMITS } from './refusal.js';
 import type { View } from './view.js';
 
@@ -83,14 +83,13 @@ function writesObjection(operation: Operation): { code: Code; detail: string } |
   }
   if (operation.client === '') return invalid('a setr needs a client id and a request number');
   const keys = new Set<string>();
-  let bytes = 0;
   for (const { key, value } of writes) {
     const problem = keyObjection(key) ?? valueObjection(value);
     if (problem !== null) return problem;
     if (keys.has(key)) return invalid('a key appears twice in the setr');
     keys.add(key);
-    bytes += key.length + (value?.length ?? 0);
   }
+  const bytes = sizeOf(writes);
   if (bytes > LIMITS.setrBytes) {
     return tooLarge(`the setr has ${bytes} bytes; the limit is ${LIMITS.setrBytes} (3 MiB)`);
   }

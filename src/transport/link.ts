@@ -15,6 +15,7 @@ import { bytesOf } from '../core/causal-record.js';
 import { entryBytes } from '../core/entry.js';
 import type { Ordinal } from '../core/ids.js';
 import type { PeerMessage } from '../core/message.js';
+import { sizeOf } from '../core/operation.js';
 import { WireError } from '../wire/binary.js';
 import { SendRequest, type SendResponse } from '../wire/gen/kvs/v1/peer.js';
 import { HotWriter } from '../wire/hot-writer.js';
@@ -268,11 +269,7 @@ function weight(message: PeerMessage): number {
   if (message.type === 'prepare') {
     return message.entries.reduce((sum, entry) => sum + 100 + entryBytes(entry), 50);
   }
-  if (message.type === 'voteRequest') {
-    return message.writes.reduce((sum, { key, value }) => {
-      return sum + 100 + key.length + (value?.length ?? 0);
-    }, 100);
-  }
+  if (message.type === 'voteRequest') return 100 + sizeOf(message.writes);
   if (isCausal(message)) {
     const {
       records = [],

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 
 import type { EntryWrite, TransactionBody } from '../core/entry.js';
 import type { BucketId } from '../core/ids.js';
+import { sizeOf } from '../core/operation.js';
 import type { HotReader } from './hot-reader.js';
 import type { HotWriter } from './hot-writer.js';
 
@@ -23,8 +24,7 @@ export function writeTransaction(out: HotWriter, tag: number, body: TransactionB
   const { coordinatorBucket, participants, writes, commit } = body;
   const detail = Buffer.from(body.detail);
   const small = OVERHEAD_BYTES + detail.length + participants.length * NUMBER_BYTES;
-  let guess = small;
-  for (const { key, value } of writes) guess += WRITE_BYTES + key.length + (value?.length ?? 0);
+  const guess = small + writes.length * WRITE_BYTES + sizeOf(writes);
   out.reserve(small);
   const start = out.begin(tag, guess);
   out.number(8, coordinatorBucket);
